@@ -1,0 +1,185 @@
+"""The command `wetread`. Heavy libraries are imported inside the commands: `wetread --help` must be quick.
+
+Exit status: 0 done · 1 something failed, as told · 2 the user must change something (configuration, arguments).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A DICOM node that gives a wet read: triage findings and a draft report. Always a draft, never a diagnosis.",
+)
+jobs = typer.Typer(no_args_is_help=True, help="Look at the node's work: readings and deliveries.")
+models = typer.Typer(no_args_is_help=True, help="Model bundles: import, verify, list.")
+research = typer.Typer(no_args_is_help=True, help="Read an archive, with no way to deliver.")
+app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
+app.add_typer(research, name="research")
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file (see config/node.yaml).")]
+Parent = Annotated[int, typer.Option("--parent", hidden=True)]
+
+
+@app.command()
+def serve(config: Config = Path("node.yaml")) -> None:
+    """Run the node: listen, read, deliver. Stop it with SIGTERM or Ctrl-C."""
+    from dicom_node import app as node
+
+    raise typer.Exit(node.serve(config))
+
+
+@app.command()
+def work(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
+    """Only read studies (`serve` starts this itself)."""
+    from dicom_node import app as node
+
+    raise typer.Exit(node.work(config, parent))
+
+
+@app.command()
+def deliver(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
+    """Only deliver documents (`serve` starts this itself)."""
+    from dicom_node import app as node
+
+    raise typer.Exit(node.deliver(config, parent))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; made anew.")] = Path("demo-out"),
+) -> None:
+    """Start a node, send it drawn films by C-STORE, and show what comes back."""
+    from dicom_node import demo as show
+
+    raise typer.Exit(show.run(out))
+
+
+@app.command()
+def send(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders.")],
+    to: Annotated[str, typer.Option("--to", help="AETITLE@HOST:PORT, or a dicom destination of the settings.")],
+    aet: Annotated[str, typer.Option("--aet", help="Our calling AE title.")] = "WETREAD",
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings, where --to names a destination.")] = None,
+) -> None:
+    """Send DICOM files to a node or PACS by C-STORE."""
+    from dicom_node import sender
+
+    raise typer.Exit(sender.run(paths, to, aet, config))
+
+
+@app.command()
+def check(config: Config = Path("node.yaml")) -> None:
+    """Try the configuration, the models, the disk, the database and every peer, and say what is wrong."""
+    from dicom_node import checks
+
+    raise typer.Exit(checks.run(config))
+
+
+@jobs.command("list")
+def jobs_list(
+    config: Config = Path("node.yaml"),
+    state: Annotated[str | None, typer.Option(help="queued · leased · done · dead")] = None,
+    kind: Annotated[str | None, typer.Option(help="read · deliver")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+) -> None:
+    """List jobs, newest first, after a count of each state."""
+    from dicom_node import jobs_view
+
+    raise typer.Exit(jobs_view.show_list(config, state, kind, limit))
+
+
+@jobs.command("show")
+def jobs_show(job: Annotated[int, typer.Argument(help="Job number.")], config: Config = Path("node.yaml")) -> None:
+    """Show one job whole, with the result or document it is about and the events of its study."""
+    from dicom_node import jobs_view
+
+    raise typer.Exit(jobs_view.show_one(config, job))
+
+
+@jobs.command("retry")
+def jobs_retry(
+    job: Annotated[list[int], typer.Argument(help="Job numbers.")], config: Config = Path("node.yaml")
+) -> None:
+    """Put dead or waiting jobs back at the head of their queue."""
+    from dicom_node import jobs_view
+
+    raise typer.Exit(jobs_view.retry(config, job))
+
+
+@models.command("import")
+def models_import(
+    kind: Annotated[str, typer.Argument(help="biomedclip · biomedgpt")],
+    path: Annotated[Path, typer.Argument(help="What you downloaded: a checkpoint file or folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, made new.")],
+    bpe: Annotated[Path | None, typer.Option("--bpe", help="Folder with dict.txt, encoder.json and vocab.bpe.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The bundle's name, if not the model's own.")] = None,
+) -> None:
+    """Convert a downloaded checkpoint once into a bundle that loads with no network and no pickle."""
+    from dicom_node import models_view
+
+    raise typer.Exit(models_view.import_model(kind, path, out, bpe, name))
+
+
+@models.command("verify")
+def models_verify(folders: Annotated[list[str], typer.Argument(help="Bundle folders, or `phantom`.")]) -> None:
+    """Compare every file of the bundles with its sha256."""
+    from dicom_node import models_view
+
+    raise typer.Exit(models_view.verify(folders))
+
+
+@models.command("list")
+def models_list(
+    folder: Annotated[Path | None, typer.Argument(help="A folder of bundles; the shipped ones are always listed.")] = None,
+) -> None:
+    """List bundles: what they are, where from, and what they may be used for."""
+    from dicom_node import models_view
+
+    raise typer.Exit(models_view.show_list(folder))
+
+
+@research.command("run")
+def research_run(
+    source: Annotated[Path, typer.Option("--source", help="Folder of DICOM files, searched whole.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same again resumes it.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; the shipped phantom models without.")] = None,
+    reading: Annotated[str | None, typer.Option(help="A name under `readings` of the settings; default: the first.")] = None,
+) -> None:
+    """Read every study of a folder into results.parquet, drafts and errors; nothing is sent."""
+    from dicom_node.research import run
+
+    raise typer.Exit(run.run(source, out, config, reading))
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends with a sentence on standard error, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        known = _known_errors()
+        if not isinstance(error, known):
+            raise
+        from dicom_node.errors import RemoteError, StorageError
+
+        print(f"wetread: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RemoteError | StorageError) else 2)
+
+
+def _known_errors() -> tuple[type[Exception], ...]:
+    from dicom_node.errors import NodeError
+    from inference.errors import InferenceError
+    from reporting.errors import ReportingError
+
+    return (NodeError, InferenceError, ReportingError)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Errors of the node.
+
+NodeError
+├── SettingsError   the configuration cannot be used; the message names file, key and what is allowed
+├── PixelError      permanent: this file or frame cannot be read as an image; ``reason`` says why
+├── StorageError    permanent: the disk or the database failed; the message names it
+│   ├── StorageBusy      retryable: locked, unreachable, out of space
+│   │   └── StorageFull  the disk has less room than its watermark
+│   └── LeaseLost        another worker has taken the job; what was done must not be saved
+├── ListenError     the node cannot listen: the message names the address and port
+└── RemoteError     a peer that we call
+    ├── PeerUnavailable  retryable: no answer, rejected association, out of resources, login
+    └── PeerRefused      permanent: the peer refuses this object
+
+Retry is decided by class, never by message.
+"""
+
+
+class NodeError(Exception):
+    """Base of all errors raised by ``dicom_node``."""
+
+
+class SettingsError(NodeError):
+    """The configuration cannot be used. The message names the file, the key and what is allowed."""
+
+
+class PixelError(NodeError):
+    """This file or frame cannot be read as an image, now or later.
+
+    ``reason`` is a plain sentence part without patient data and without the path ("has no pixel data"): it follows the name
+    of the instance in logs and becomes ``inference.reading.Skipped.reason``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StorageError(NodeError):
+    """The disk or the database failed."""
+
+
+class StorageBusy(StorageError):  # noqa: N818
+    """The disk or the database cannot serve at the moment; the same call may work later."""
+
+
+class StorageFull(StorageBusy):  # noqa: N818
+    """The disk has less room than its watermark; nothing was written."""
+
+
+class LeaseLost(StorageError):  # noqa: N818
+    """The lease of a job has passed to another owner."""
+
+
+class ListenError(NodeError):
+    """The node cannot listen at the configured address."""
+
+
+class RemoteError(NodeError):
+    """A peer that we call failed."""
+
+
+class PeerUnavailable(RemoteError):  # noqa: N818
+    """The peer cannot take anything now; the same call may work later."""
+
+
+class PeerRefused(RemoteError):  # noqa: N818
+    """The peer refuses this object; the same call will be refused again."""

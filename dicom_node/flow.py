@@ -1,0 +1,118 @@
+"""The whole reading on one screen: instances → frames → Reading → documents. It returns documents; it sends nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.errors import PixelError
+from dicom_node.pixels import Instance, read_instance, render_frame, select_frames
+from inference.reading import Frame, Reading, Skipped
+from reporting.context import Document, StudyContext
+from reporting.documents import DocumentOptions, build_documents
+from reporting.errors import ContextError
+
+
+class Reader(Protocol):
+    """What the flow needs of ``inference.engine.Engine``."""
+
+    def read(self, frames: Sequence[Frame], skipped: Sequence[Skipped] = ()) -> Reading: ...
+
+    def refuse(self, reason: str, skipped: Sequence[Skipped] = ()) -> Reading: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """One study to read. ``read_at`` (aware) is fixed when the job is made: a retry makes the same documents."""
+
+    study_instance_uid: str
+    paths: tuple[Path, ...]
+    revision: int
+    read_at: datetime
+    device_uid: str
+    station_name: str = "WETREAD"
+    institution: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a study, and the images it was read from."""
+
+    reading: Reading
+    documents: tuple[Document, ...]
+    frames: tuple[Frame, ...]
+
+
+def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions) -> Outcome:
+    """Read a study and build its documents.
+
+    What cannot be read is named in ``Reading.skipped``; a study with nothing to read gives a reading that says so.
+    Raises ContextError where not one instance has a readable header, DeviceError where the device fails, DocumentError
+    where a built document does not pass its checks.
+    """
+    instances, unreadable = _open(request.paths)
+    selection = select_frames(instances)
+    frames, undecodable = _render(selection.chosen)
+    reading = reader.read(frames, (*unreadable, *selection.skipped, *undecodable))
+    return _document(reading, instances, request, options, frames)
+
+
+def refuse_study(reader: Reader, request: ReadRequest, options: DocumentOptions, reason: str) -> Outcome:
+    """The documents of a study that could not be read, saying so: never silence. Raises as ``read_study``."""
+    instances, unreadable = _open(request.paths)
+    return _document(reader.refuse(reason, unreadable), instances, request, options, ())
+
+
+def _open(paths: Sequence[Path]) -> tuple[list[Instance], tuple[Skipped, ...]]:
+    instances: list[Instance] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        try:
+            instances.append(read_instance(path))
+        except PixelError as error:
+            skipped.append(Skipped(path.stem, str(error)))
+    return instances, tuple(skipped)
+
+
+def _render(chosen: Sequence[tuple[Instance, int]]) -> tuple[tuple[Frame, ...], tuple[Skipped, ...]]:
+    frames: list[Frame] = []
+    skipped: list[Skipped] = []
+    for instance, frame_number in chosen:
+        try:
+            frames.append(render_frame(instance, frame_number))
+        except PixelError as error:
+            skipped.append(Skipped(str(instance.header.SOPInstanceUID), str(error)))
+    return tuple(frames), tuple(skipped)
+
+
+def _document(
+    reading: Reading, instances: list[Instance], request: ReadRequest, options: DocumentOptions, frames: tuple[Frame, ...]
+) -> Outcome:
+    if not instances:
+        raise ContextError(f"none of the study's {len(request.paths)} instances has a readable header")
+    used = {source.sop_instance_uid for source in reading.sources}
+    evidence = [i for i in instances if i.header.SOPInstanceUID in used] or instances
+    context = StudyContext(
+        study_instance_uid=request.study_instance_uid,
+        headers=tuple(instance.header for instance in evidence),
+        revision=request.revision,
+        read_at=request.read_at,
+        input_digest=_digest(instances),
+        device_uid=request.device_uid,
+        station_name=request.station_name,
+        institution=request.institution,
+    )
+    return Outcome(reading, build_documents(reading, context, options), frames)
+
+
+def _digest(instances: Sequence[Instance]) -> str:
+    """sha256 over the instances' files in SOP Instance UID order."""
+    total = hashlib.sha256()
+    for instance in sorted(instances, key=lambda i: str(i.header.get("SOPInstanceUID", ""))):
+        with instance.path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,42 @@
+"""Logging with an allow-list of keys: what is not named here never reaches a log, so patient data cannot."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+ALLOWED_KEYS: Final = frozenset(
+    {
+        "event", "level", "timestamp", "ae_title", "attempts", "calling_ae", "command", "count", "destination", "device",
+        "document", "duration_ms", "error", "file", "findings", "host", "job", "kind", "mode", "model", "not_before", "path",
+        "pid", "port", "positive", "priority", "reading", "reason", "revision", "route", "seconds", "state", "status", "study_uid",
+    }
+)  # fmt: skip
+
+
+def configure(level: str, form: str) -> None:
+    """Send log lines to standard error: coloured text for a terminal, or one JSON object a line."""
+    last: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_allowed_keys,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+
+
+def only_allowed_keys(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop every key that is not on the list, and say that something was dropped."""
+    dropped = [key for key in entry if key not in ALLOWED_KEYS]
+    kept = {key: value for key, value in entry.items() if key in ALLOWED_KEYS}
+    return {**kept, "reason": f"{len(dropped)} keys withheld"} if dropped else kept

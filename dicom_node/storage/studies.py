@@ -1,0 +1,105 @@
+"""Studies: what has come of each, and which revision of it was opened for reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from dicom_node.errors import StorageError
+from dicom_node.storage.tables import studies
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """One study. ``dirty``: instances came since revision ``revision`` (0: none yet) was opened.
+
+    ``instance_count`` counts what may be read: duplicates, conflicts and other patients' instances are not in it.
+    ``calling_ae``, ``called_ae`` and ``host`` are those of the latest instance.
+    """
+
+    study_uid: str
+    patient_digest: str
+    first_instance_at: float
+    last_instance_at: float
+    instance_count: int
+    dirty: bool
+    revision: int
+    calling_ae: str
+    called_ae: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One new instance, as its study sees it."""
+
+    study_uid: str
+    patient_digest: str
+    calling_ae: str
+    called_ae: str
+    host: str
+
+
+def get_study(conn: Connection, study_uid: str) -> StudyRow | None:
+    row = conn.execute(select(studies).where(studies.c.study_uid == study_uid)).mappings().one_or_none()
+    return None if row is None else _study(row)
+
+
+def list_studies(conn: Connection, limit: int = 100) -> tuple[StudyRow, ...]:
+    """The latest first."""
+    query = select(studies).order_by(studies.c.last_instance_at.desc()).limit(limit)
+    return tuple(_study(row) for row in conn.execute(query).mappings())
+
+
+def dirty_studies(conn: Connection) -> tuple[StudyRow, ...]:
+    """Those with instances that no revision covers yet, the longest quiet first."""
+    query = select(studies).where(studies.c.dirty.is_(True)).order_by(studies.c.last_instance_at)
+    return tuple(_study(row) for row in conn.execute(query).mappings())
+
+
+def lock_study(conn: Connection, study_uid: str) -> StudyRow | None:
+    """The study as it is now, held until the transaction ends."""
+    query = select(studies).where(studies.c.study_uid == study_uid).with_for_update()
+    row = conn.execute(query).mappings().one_or_none()
+    return None if row is None else _study(row)
+
+
+def add_to_study(conn: Connection, arrival: Arrival, now: float) -> None:
+    """Count one more instance, note the time, mark the study dirty; the study's row is made with its first instance."""
+    values = {
+        "last_instance_at": now,
+        "dirty": True,
+        "calling_ae": arrival.calling_ae,
+        "called_ae": arrival.called_ae,
+        "host": arrival.host,
+    }
+    known = update(studies).where(studies.c.study_uid == arrival.study_uid)
+    if conn.execute(known.values(**values, instance_count=studies.c.instance_count + 1)).rowcount:
+        return
+    first = {"study_uid": arrival.study_uid, "patient_digest": arrival.patient_digest, "first_instance_at": now}
+    conn.execute(insert(studies).values(**values, **first, instance_count=1, revision=0))
+
+
+def open_revision(conn: Connection, study_uid: str) -> int:
+    """Open the next revision, which covers all that has come; its number. Raises StorageError for an unknown study."""
+    changed = conn.execute(
+        update(studies)
+        .where(studies.c.study_uid == study_uid)
+        .values(revision=studies.c.revision + 1, dirty=False)
+        .returning(studies.c.revision)
+    ).scalar_one_or_none()
+    if changed is None:
+        raise StorageError(f"There is no study {study_uid}")
+    return int(changed)
+
+
+def restart_quiet_time(conn: Connection, now: float) -> None:
+    """After the clock was set back, instances seem to come from the future; they count as coming now."""
+    conn.execute(
+        update(studies).where(studies.c.dirty.is_(True), studies.c.last_instance_at > now).values(last_instance_at=now)
+    )
+
+
+def _study(row: RowMapping) -> StudyRow:
+    return StudyRow(**row)

@@ -1,0 +1,195 @@
+"""The worker: claims read jobs, runs the flow, and commits result, documents and deliveries in one transaction."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import structlog
+
+from dicom_node.errors import LeaseLost, StorageBusy
+from dicom_node.flow import Outcome, Reader, ReadRequest, read_study, refuse_study
+from dicom_node.reading_json import to_json
+from dicom_node.storage.database import Database
+from dicom_node.storage.files import FileStore
+from dicom_node.storage.instances import instances_of
+from dicom_node.storage.jobs import Job, JobKind, NewJob, bury, claim, complete, enqueue, heartbeat, retry_later
+from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
+from inference.errors import DeviceError
+from inference.reading import UseMode
+from reporting.context import Document
+from reporting.documents import DocumentOptions
+
+READ_QUEUE: Final = "read"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """``wanted``: destination name to the document kinds it takes. ``device_uid``: of this installation."""
+
+    mode: UseMode
+    wanted: dict[str, tuple[str, ...]]
+    documents: DocumentOptions
+    device_uid: str
+    station_name: str
+    institution: str
+    lease_seconds: float
+    max_attempts: int
+    retry_seconds: float
+    poll_seconds: float
+
+
+class Stored(NamedTuple):
+    document: Document
+    path: str
+    size: int
+    sha256: str
+
+
+class Worker:
+    """Reads studies one after the other. ``reader``: the loaded engine for a reading's name."""
+
+    def __init__(
+        self, db: Database, files: FileStore, reader: Callable[[str], Reader], options: WorkerOptions, owner: str
+    ) -> None:
+        self._db = db
+        self._files = files
+        self._reader = reader
+        self._options = options
+        self._owner = owner
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set. A database that is busy for a moment is waited for."""
+        while not stop.is_set():
+            try:
+                worked = self.step()
+            except StorageBusy as error:
+                _log.warning("the database is busy; waiting", error=str(error))
+                worked = False
+            if not worked:
+                stop.wait(self._options.poll_seconds)
+
+    def step(self) -> bool:
+        """Claim and finish one job; False when there is none."""
+        jobs = claim(self._db, JobKind.READ, READ_QUEUE, self._owner, 1, self._options.lease_seconds, time.time())
+        for job in jobs:
+            with self._kept_alive(job):
+                self._work(job)
+        return bool(jobs)
+
+    def _work(self, job: Job) -> None:
+        started = time.monotonic()
+        try:
+            outcome = self._read(job)
+            self._save(job, outcome)
+        except LeaseLost:
+            _log.warning("the lease passed to another worker; its result counts", job=job.id)
+            return
+        except DeviceError as error:  # waits for the device to recover
+            self._fail(job, error)
+            return
+        except Exception as error:  # noqa: BLE001  whatever a study does to the code, the next study must be read
+            self._fail(job, error)
+            return
+        _log.info(
+            "read",
+            job=job.id,
+            study_uid=job.study_uid,
+            revision=job.payload["revision"],
+            positive=[finding.key for finding in outcome.reading.positives],
+            reason=outcome.reading.reason,
+            duration_ms=round(1000 * (time.monotonic() - started)),
+        )
+
+    def _read(self, job: Job) -> Outcome:
+        reader = self._reader(str(job.payload["reading"]))
+        request = self._request(job)
+        if job.attempts <= self._options.max_attempts:
+            return read_study(reader, request, self._options.documents)
+        reason = f"the reading failed {self._options.max_attempts} times and was given up"
+        return refuse_study(reader, request, self._options.documents, reason)
+
+    def _request(self, job: Job) -> ReadRequest:
+        with self._db.read() as connection:
+            rows = instances_of(connection, job.study_uid)
+        return ReadRequest(
+            study_instance_uid=job.study_uid,
+            paths=tuple(self._files.path(row.path) for row in rows),
+            revision=int(job.payload["revision"]),
+            read_at=datetime.fromtimestamp(int(job.created_at), UTC),
+            device_uid=self._options.device_uid,
+            station_name=self._options.station_name,
+            institution=self._options.institution,
+        )
+
+    def _save(self, job: Job, outcome: Outcome) -> None:
+        """Files first, then one transaction: rows, deliveries and the end of the job stand or fall together."""
+        stored = [self._store(document) for document in outcome.documents]
+        revision, reading_name, now = int(job.payload["revision"]), str(job.payload["reading"]), time.time()
+        with self._db.write() as connection:
+            save_result(connection, NewResult(job.study_uid, revision, reading_name, to_json(outcome.reading)), now)
+            for item in stored:
+                document = item.document
+                row = NewDocument(
+                    document.uid, document.kind, item.path, job.study_uid, revision, reading_name,
+                    document.media_type, item.size, item.sha256,
+                )  # fmt: skip
+                save_document(connection, row, now)
+            for delivery in self._deliveries(job, outcome.documents):
+                enqueue(connection, delivery, now)
+            complete(connection, job, self._owner, now)
+
+    def _store(self, document: Document) -> Stored:
+        file = self._files.write_document(document.uid, document.content, document.suffix)
+        return Stored(document, file.path, file.size, file.sha256)
+
+    def _deliveries(self, job: Job, documents: tuple[Document, ...]) -> Iterator[NewJob]:
+        if self._options.mode is not UseMode.ASSIST:
+            return
+        for name in job.payload["destinations"]:
+            for document in documents:
+                if document.kind in self._options.wanted.get(name, ()):
+                    key = f"deliver:{document.uid}:{name}"
+                    payload = {"document": document.uid}
+                    yield NewJob(JobKind.DELIVER, name, key, job.study_uid, payload, priority=job.priority)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Try again later; after the last attempt once more to say that it failed; then stop, visibly."""
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, DeviceError) else type(error).__name__
+        _log.error("reading failed", job=job.id, study_uid=job.study_uid, attempts=job.attempts, error=reason, exc_info=False)
+        now = time.time()
+        try:
+            if job.attempts > self._options.max_attempts:
+                bury(self._db, job, self._owner, reason, now)
+            else:
+                wait = self._options.retry_seconds * 2 ** (job.attempts - 1)
+                retry_later(self._db, job, self._owner, reason, now + wait, now)
+        except LeaseLost:
+            _log.warning("the lease passed to another worker; its result counts", job=job.id)
+
+    @contextmanager
+    def _kept_alive(self, job: Job) -> Iterator[None]:
+        """Renew the lease while the body runs."""
+        done = threading.Event()
+        lease = self._options.lease_seconds
+
+        def beat() -> None:
+            while not done.wait(lease / 3):
+                try:
+                    heartbeat(self._db, self._owner, [job.id], lease, time.time())
+                except StorageBusy:
+                    continue
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

@@ -1,0 +1,37 @@
+"""The context items that open both of our SR documents (TID 1204, 1001, 1004)."""
+
+from __future__ import annotations
+
+from pydicom import Dataset
+
+from inference.reading import Reading
+from reporting import clean, codes, wording
+from reporting.content import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, code_item, text_item, uid_item
+from reporting.options import DocumentOptions
+from reporting.source import SourceStudy
+from reporting.sr_header import PRODUCT
+from reporting.uids import derive_uid
+
+
+def language() -> Dataset:
+    return code_item(HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH)
+
+
+def observer(source: SourceStudy, options: DocumentOptions) -> list[Dataset]:
+    """The node as device observer; no person observed anything."""
+    uid = source.context.device_uid
+    return [
+        code_item(HAS_OBS_CONTEXT, codes.OBSERVER_TYPE, codes.DEVICE),
+        uid_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_UID, uid if clean.is_uid(uid) else derive_uid("installation", uid)),
+        text_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_NAME, source.context.station_name or PRODUCT),
+        text_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_MANUFACTURER, options.manufacturer),
+        text_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_MODEL, f"{PRODUCT} {options.software_version}"),
+    ]
+
+
+def procedures(source: SourceStudy) -> list[Dataset]:
+    return [code_item(HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, code) for code in source.procedure_reported()]
+
+
+def notice_items(reading: Reading) -> list[Dataset]:
+    return [text_item(CONTAINS, codes.NOTICE, note) for note in wording.notices(reading)]

@@ -1,0 +1,69 @@
+"""The draft as an Enhanced SR in the shape of TID 2000 (Basic Diagnostic Imaging Report)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.uid import EnhancedSRStorage
+
+from inference.reading import Reading, Sentence
+from reporting import codes, wording
+from reporting.content import CONTAINS, HAS_PROPERTIES, code_item, container, image_item, percent_item, text_item
+from reporting.context import DocumentKind
+from reporting.options import DocumentOptions
+from reporting.source import SourceStudy
+from reporting.sr_context import language, notice_items, observer, procedures
+from reporting.sr_findings import drafting_model
+from reporting.sr_header import SrFrame, sr_dataset
+from reporting.uids import ReadingKey
+
+SERIES_NUMBER: Final = 9902
+
+
+def draft_sr(source: SourceStudy, reading: Reading, options: DocumentOptions, key: ReadingKey) -> Dataset:
+    """The draft document; where there is no draft it says so and why."""
+    frame = SrFrame(
+        kind=DocumentKind.DRAFT_SR,
+        sop_class_uid=EnhancedSRStorage,
+        series_number=SERIES_NUMBER,
+        series_description=wording.series_description(wording.DRAFT_SERIES, reading),
+    )
+    return sr_dataset(source, reading, options, key, frame, _root(source, reading, options))
+
+
+def _root(source: SourceStudy, reading: Reading, options: DocumentOptions) -> Dataset:
+    children = [language(), *observer(source, options), *procedures(source)]
+    children += [_findings(source, reading), _impressions(reading)]
+    return container(codes.DIAGNOSTIC_IMAGING_REPORT, children, template="2000")
+
+
+def _findings(source: SourceStudy, reading: Reading) -> Dataset:
+    """The draft's sentences, each with its confidence, and the image they were written from."""
+    drafted = [_sentence(one) for one in reading.draft.sentences if one.text.strip()]
+    children = [*notice_items(reading), *(drafted or [text_item(CONTAINS, codes.FINDING, wording.no_draft(reading))])]
+    model = drafting_model(reading)
+    if drafted and model:
+        children.append(text_item(CONTAINS, codes.COMMENT, f"Drafted by {wording.model_line(model)}"))
+    if drafted and reading.draft.source:
+        children.append(image_item(CONTAINS, codes.SOURCE_IMAGE, source.reference(reading.draft.source)))
+    return container(codes.FINDINGS, children, CONTAINS)
+
+
+def _sentence(sentence: Sentence) -> Dataset:
+    confidence = percent_item(HAS_PROPERTIES, codes.SENTENCE_CONFIDENCE, sentence.confidence, codes.PERCENT)
+    return text_item(CONTAINS, codes.FINDING, sentence.text, [confidence])
+
+
+def _impressions(reading: Reading) -> Dataset:
+    """No impression of a person: the triage outcome beside the draft, so that they can be compared."""
+    outcome = codes.ASSESSED if reading.assessed else codes.NOT_ASSESSABLE
+    return container(
+        codes.IMPRESSIONS,
+        [
+            text_item(CONTAINS, codes.IMPRESSION, wording.outcome(reading)),
+            code_item(CONTAINS, codes.OUTCOME, outcome),
+            *(text_item(CONTAINS, codes.COMMENT, line) for line in wording.skipped_lines(reading)),
+        ],
+        CONTAINS,
+    )

@@ -1,0 +1,131 @@
+"""The findings as a Comprehensive 3D SR with TID 1500 at its root: IHE AIR's qualitative findings in TID 1501 groups."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from inference.reading import Finding, FrameSource, ModelVersion, Reading
+from reporting import codes, wording
+from reporting.content import (
+    CONTAINS,
+    HAS_ACQ_CONTEXT,
+    HAS_CONCEPT_MOD,
+    HAS_OBS_CONTEXT,
+    ImageReference,
+    code_item,
+    container,
+    image_item,
+    percent_item,
+    text_item,
+    uid_item,
+)
+from reporting.context import DocumentKind
+from reporting.options import DocumentOptions
+from reporting.source import SourceStudy
+from reporting.sr_context import language, notice_items, observer, procedures
+from reporting.sr_header import SrFrame, sr_dataset
+from reporting.uids import ReadingKey, tracking_uid
+
+SERIES_NUMBER: Final = 9901
+_DRAFTING_KINDS: Final = ("biomedgpt",)
+
+
+def findings_sr(source: SourceStudy, reading: Reading, options: DocumentOptions, key: ReadingKey) -> Dataset:
+    """The findings document; it stands too where nothing could be assessed, and says why."""
+    frame = SrFrame(
+        kind=DocumentKind.FINDINGS_SR,
+        sop_class_uid=Comprehensive3DSRStorage,
+        series_number=SERIES_NUMBER,
+        series_description=wording.series_description(wording.FINDINGS_SERIES, reading),
+    )
+    return sr_dataset(source, reading, options, key, frame, _root(source, reading, options))
+
+
+def triage_model(reading: Reading) -> ModelVersion | None:
+    """The model that judged the findings."""
+    return next((model for model in reading.models if model.kind not in _DRAFTING_KINDS), None)
+
+
+def drafting_model(reading: Reading) -> ModelVersion | None:
+    """The model that wrote the draft."""
+    return next((model for model in reading.models if model.kind in _DRAFTING_KINDS), None)
+
+
+def algorithm(model: ModelVersion) -> list[Dataset]:
+    """TID 4019 Algorithm Identification: name and version are mandatory."""
+    return [
+        text_item(HAS_CONCEPT_MOD, codes.ALGORITHM_NAME, model.name),
+        text_item(HAS_CONCEPT_MOD, codes.ALGORITHM_VERSION, model.version),
+        text_item(HAS_CONCEPT_MOD, codes.ALGORITHM_MANUFACTURER, model.source),
+        text_item(HAS_CONCEPT_MOD, codes.ALGORITHM_PARAMETERS, f"sha256 {model.digest}"),
+    ]
+
+
+def _root(source: SourceStudy, reading: Reading, options: DocumentOptions) -> Dataset:
+    """TID 1500 Measurement Report."""
+    children = [language(), *observer(source, options), *procedures(source)]
+    if reading.sources:
+        children.append(_image_library(source, reading.sources))
+    if reading.findings:
+        groups = [_group(source, reading, finding) for finding in reading.findings]
+        children.append(container(codes.IMAGING_MEASUREMENTS, groups, CONTAINS))
+    children.append(_whole_study(reading))
+    return container(codes.IMAGING_MEASUREMENT_REPORT, children, template="1500")
+
+
+def _image_library(source: SourceStudy, frames: tuple[FrameSource, ...]) -> Dataset:
+    """TID 1600: the images that were read, one group per modality; each image once, whatever the number of its frames."""
+    by_uid = {frame.sop_instance_uid: frame for frame in reversed(frames)}
+    images = [source.reference(frame) for frame in reversed(by_uid.values())]
+    modalities = dict.fromkeys(image.modality for image in images)
+    groups = [_library_group(name, [image for image in images if image.modality == name]) for name in modalities]
+    return container(codes.IMAGE_LIBRARY, groups, CONTAINS)
+
+
+def _library_group(modality: str, images: list[ImageReference]) -> Dataset:
+    shared = code_item(HAS_ACQ_CONTEXT, codes.MODALITY, codes.MODALITIES.get(modality, codes.OTHER_MODALITY))
+    whole = [ImageReference(one.sop_class_uid, one.sop_instance_uid, one.series_instance_uid, modality) for one in images]
+    return container(
+        codes.IMAGE_LIBRARY_GROUP, [shared, *(image_item(CONTAINS, codes.SOURCE_IMAGE, one) for one in whole)], CONTAINS
+    )
+
+
+def _group(source: SourceStudy, reading: Reading, finding: Finding) -> Dataset:
+    """TID 1501 for one finding: what was looked for, by what, on which image, and the answer."""
+    model = triage_model(reading)
+    children = [
+        text_item(HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, finding.key),
+        uid_item(HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking_uid(source.context.study_instance_uid, finding.key)),
+        code_item(CONTAINS, codes.FINDING, finding.code),
+    ]
+    if finding.site:
+        children.append(code_item(HAS_CONCEPT_MOD, codes.FINDING_SITE, finding.site))
+    if model:
+        children += algorithm(model)
+    if finding.probability is not None:
+        children.append(percent_item(CONTAINS, codes.CERTAINTY, finding.probability, codes.PERCENT))
+    children += [
+        percent_item(CONTAINS, codes.THRESHOLD, finding.threshold, codes.PERCENT),
+        code_item(CONTAINS, codes.PRESENCE, codes.PRESENCE_OF[finding.decision]),
+        code_item(CONTAINS, codes.URGENCY, codes.URGENCY_OF[finding.urgency]),
+        text_item(CONTAINS, codes.COMMENT, wording.finding_line(finding)),
+    ]
+    if finding.source:
+        children.append(image_item(CONTAINS, codes.SOURCE_OF_MEASUREMENT, source.reference(finding.source)))
+    return container(codes.MEASUREMENT_GROUP, children, CONTAINS, template="1501")
+
+
+def _whole_study(reading: Reading) -> Dataset:
+    """TID 1500's Qualitative Evaluations: the outcome for the study as a whole, and how far to trust it."""
+    outcome = codes.ASSESSED if reading.assessed else codes.NOT_ASSESSABLE
+    children = [
+        *notice_items(reading),
+        code_item(CONTAINS, codes.OUTCOME, outcome),
+        text_item(CONTAINS, codes.CONCLUSION, wording.outcome(reading)),
+        *(text_item(CONTAINS, codes.COMMENT, line) for line in wording.skipped_lines(reading)),
+        text_item(CONTAINS, codes.CATALOGUE, wording.catalogue_line(reading)),
+    ]
+    return container(codes.QUALITATIVE_EVALUATIONS, children, CONTAINS)

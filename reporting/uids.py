@@ -1,0 +1,77 @@
+"""Deterministic UIDs: what is derived from the same parts is the same object, so a retry doubles nothing.
+
+A UID is ``2.25.`` and a version 5 UUID written as a decimal number (PS3.5 B.2; at most 44 characters).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from inference.reading import Reading
+from reporting.context import StudyContext
+from reporting.options import DocumentOptions
+
+_NAMESPACE: Final = uuid.UUID("6f8b4f1e-3d0a-5c2e-9b57-1f6f0a2c7d43")
+
+
+def derive_uuid(*parts: str) -> uuid.UUID:
+    """The UUID of these parts; their borders count (``("a", "bc")`` differs from ``("ab", "c")``)."""
+    return uuid.uuid5(_NAMESPACE, json.dumps(parts))
+
+
+def derive_uid(*parts: str) -> str:
+    """The DICOM UID of these parts."""
+    return f"2.25.{derive_uuid(*parts).int}"
+
+
+PRIVATE_SCHEME_UID: Final = derive_uid("coding scheme", "99WETREAD")
+IMPLEMENTATION_UID: Final = derive_uid("implementation", "wetread")
+
+
+def tracking_uid(study_instance_uid: str, finding_key: str) -> str:
+    """One finding of one study, the same in every revision and by every model, so that viewers follow it (TID 4108)."""
+    return derive_uid("tracking", study_instance_uid, finding_key)
+
+
+def device_uid(model_digest: str) -> str:
+    """A model by its weights: retrained, it is another device (IHE AIR)."""
+    return derive_uid("device", model_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingKey:
+    """Everything that the bytes of a document depend on besides the node's own determinism.
+
+    ``read_at`` and the software version take part because they stand in the documents: the same UID over other bytes
+    would be two objects under one name.
+    """
+
+    parts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, reading: Reading, context: StudyContext, options: DocumentOptions) -> ReadingKey:
+        models = sorted(f"{model.kind}:{model.digest}:{model.acknowledgement}" for model in reading.models)
+        return cls(
+            (
+                context.study_instance_uid,
+                context.input_digest,
+                json.dumps(models),
+                reading.catalogue.digest,
+                reading.mode.value,
+                str(context.revision),
+                context.read_at.isoformat(),
+                context.device_uid,
+                context.station_name,
+                context.institution,
+                *options.key,
+            )
+        )
+
+    def uid(self, *what: str) -> str:
+        return derive_uid("reading", *self.parts, *what)
+
+    def uuid(self, *what: str) -> str:
+        return str(derive_uuid("reading", *self.parts, *what))
