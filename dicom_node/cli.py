@@ -15,11 +15,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the rich help pages cost half a second of imports
     help="A DICOM node that gives a wet read: triage findings and a draft report. Always a draft, never a diagnosis.",
 )
-jobs = typer.Typer(no_args_is_help=True, help="Look at the node's work: readings and deliveries.")
-models = typer.Typer(no_args_is_help=True, help="Model bundles: import, verify, list.")
-research = typer.Typer(no_args_is_help=True, help="Read an archive, with no way to deliver.")
+jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the node's work: readings and deliveries.")
+models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bundles: import, verify, list.")
+research = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read an archive, with no way to deliver.")
 app.add_typer(jobs, name="jobs")
 app.add_typer(models, name="models")
 app.add_typer(research, name="research")
@@ -105,9 +106,7 @@ def jobs_show(job: Annotated[int, typer.Argument(help="Job number.")], config: C
 
 
 @jobs.command("retry")
-def jobs_retry(
-    job: Annotated[list[int], typer.Argument(help="Job numbers.")], config: Config = Path("node.yaml")
-) -> None:
+def jobs_retry(job: Annotated[list[int], typer.Argument(help="Job numbers.")], config: Config = Path("node.yaml")) -> None:
     """Put dead or waiting jobs back at the head of their queue."""
     from dicom_node import jobs_view
 

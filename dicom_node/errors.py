@@ -44,7 +44,7 @@ class StorageBusy(StorageError):  # noqa: N818
     """The disk or the database cannot serve at the moment; the same call may work later."""
 
 
-class StorageFull(StorageBusy):  # noqa: N818
+class StorageFull(StorageBusy):
     """The disk has less room than its watermark; nothing was written."""
 
 

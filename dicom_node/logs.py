@@ -13,14 +13,17 @@ ALLOWED_KEYS: Final = frozenset(
     {
         "event", "level", "timestamp", "ae_title", "attempts", "calling_ae", "command", "count", "destination", "device",
         "document", "duration_ms", "error", "file", "findings", "host", "job", "kind", "mode", "model", "not_before", "path",
-        "pid", "port", "positive", "priority", "reading", "reason", "revision", "route", "seconds", "state", "status", "study_uid",
+        "pid", "port", "positive", "priority", "reading", "reason", "revision", "route", "seconds", "state", "status",
+        "study_uid",
     }
 )  # fmt: skip
 
 
 def configure(level: str, form: str) -> None:
     """Send log lines to standard error: coloured text for a terminal, or one JSON object a line."""
-    last: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    last: Any = (
+        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -258,7 +258,9 @@ def _step(model: Any, part: Any) -> Any:
     if fields is not None:
         return fields[part].annotation if part in fields else None
     args = [arg for arg in get_args(model) if arg is not types.NoneType and arg is not Ellipsis]
-    tagged = [m for m in _models_within(args) if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)]
+    tagged = [
+        m for m in _models_within(args) if "kind" in m.model_fields and part in get_args(m.model_fields["kind"].annotation)
+    ]
     if tagged:
         return tagged[0]
     return args[-1] if args else None

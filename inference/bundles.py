@@ -59,7 +59,9 @@ class Bundle:
     def path(self, name: str) -> Path:
         """The path of one of its files. Raises BundleError where the manifest does not list it."""
         if name not in dict(self.files):
-            raise BundleError(f"{self.folder}: {MANIFEST} lists no file {name!r}; it has: {', '.join(n for n, _ in self.files)}")
+            raise BundleError(
+                f"{self.folder}: {MANIFEST} lists no file {name!r}; it has: {', '.join(n for n, _ in self.files)}"
+            )
         return self.folder / name
 
     def model_version(self, acknowledgement: str = "") -> ModelVersion:
@@ -137,7 +139,7 @@ def check_mode(bundle: Bundle, mode: UseMode, acknowledgement: str) -> None:
     allowed = ", ".join(bundle.card.allowed_modes) or "none"
     raise LicenceError(
         f"{bundle.card.name}: licence {bundle.card.licence!r} allows the use modes {allowed}, not {mode.value}. "
-        f"If you hold a permission, record it under `acknowledgements: {{{bundle.card.name}: \"who, when, what\"}}`; "
+        f'If you hold a permission, record it under `acknowledgements: {{{bundle.card.name}: "who, when, what"}}`; '
         "it is written into every result."
     )
 

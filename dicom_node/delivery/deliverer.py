@@ -111,7 +111,9 @@ class Deliverer:
         now = time.time()
         started = job.first_error_at or now
         if permanent or now - started > self._policy.give_up_s:
-            _log.error("delivery is dead; see `wetread jobs list --state dead`", job=job.id, destination=destination, error=reason)
+            _log.error(
+                "delivery is dead; see `wetread jobs list --state dead`", job=job.id, destination=destination, error=reason
+            )
             bury(self._db, job, owner, reason, now)
             return
         wait = self._policy.wait_s(job.attempts)
