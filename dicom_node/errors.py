@@ -15,6 +15,14 @@ NodeError
 Retry is decided by class, never by message.
 """
 
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from inference.errors import InferenceError
+from reporting.errors import ReportingError
+
 
 class NodeError(Exception):
     """Base of all errors raised by ``dicom_node``."""
@@ -66,3 +74,11 @@ class PeerUnavailable(RemoteError):  # noqa: N818
 
 class PeerRefused(RemoteError):  # noqa: N818
     """The peer refuses this object; the same call will be refused again."""
+
+
+def describe(error: BaseException) -> str:
+    """What an operator may read of a failure. Our own messages hold no patient data; of others, only the kind and place."""
+    if isinstance(error, NodeError | InferenceError | ReportingError):
+        return f"{type(error).__name__}: {error}"
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    return f"{type(error).__name__}" + "".join(f" in {Path(frame.filename).name}:{frame.lineno}" for frame in place)

@@ -7,7 +7,6 @@ import math
 import os
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import encapsulate, get_frame
@@ -110,16 +109,23 @@ def _encapsulated(instance: Instance, layout: Layout, place: PixelPlace, file: B
     coded = _coded_frame(instance.header, layout, place, file, index)
     stream = codestream.parse(coded)
     _check_stream(stream, layout, coded, instance.transfer_syntax)
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     for name in DECODERS[instance.transfer_syntax]:
         try:
             if name == "imagecodecs":
                 return jpeg.decode(coded, stream, layout)
             frame = io.BytesIO(encapsulate([coded], has_bot=False))
             return _by_pydicom(instance.transfer_syntax, layout, place, frame, 0, name)
-        except Exception as error:  # noqa: BLE001 - a foreign decoder raises anything; the next one is asked
+        except BaseException as error:
+            if not _is_decoder_failure(error):
+                raise
             failures.append(error)
     raise PixelError("its compressed pixel data are damaged or of a kind that no decoder here takes") from failures[-1]
+
+
+def _is_decoder_failure(error: BaseException) -> bool:
+    """A foreign decoder raises anything; the Rust ones even panic, as a BaseException of a module nobody can import."""
+    return isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"
 
 
 def _coded_frame(header: Dataset, layout: Layout, place: PixelPlace, file: BinaryIO, index: int) -> bytes:
@@ -153,9 +159,7 @@ def _check_stream(stream: Codestream | None, layout: Layout, coded: bytes, synta
         raise PixelError("its compressed pixel data are cut off (no end marker)")
 
 
-def _by_pydicom(
-    syntax: str, layout: Layout, place: PixelPlace, source: BinaryIO, index: int, plugin: str
-) -> NDArray[Any]:
+def _by_pydicom(syntax: str, layout: Layout, place: PixelPlace, source: BinaryIO, index: int, plugin: str) -> NDArray[Any]:
     options: dict[str, Any] = {
         "rows": layout.rows,
         "columns": layout.columns,

@@ -10,14 +10,15 @@ from inference.reading import FrameSource
 # View codes to the defined terms of View Position (PS3.16 CID 4010 and 4014; PS3.3 C.8.11.5, C.8.7.1.1.1), as SCT and old SRT.
 _VIEWS = {
     "399348003": "AP", "R-10206": "AP",
-    "272479007": "PA", "R-10214": "PA",
+    "272479007": "PA", "R-10214": "PA", "R-40888": "PA",
     "399173006": "LL", "R-10236": "LL",
     "399198007": "RL", "R-10232": "RL",
-    "399067008": "LATERAL", "R-10230": "LATERAL",
+    "399067008": "LATERAL", "R-102CD": "LATERAL",
     "399162004": "CC", "R-10242": "CC",
     "399368009": "MLO", "R-10226": "MLO",
     "399260004": "ML", "R-10224": "ML",
     "399352003": "LM", "R-10228": "LM",
+    "399099002": "LMO", "R-10230": "LMO",
 }  # fmt: skip
 
 

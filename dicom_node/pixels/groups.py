@@ -24,5 +24,5 @@ def frame_value(header: Dataset, frame_number: int, macro: str, keyword: str) ->
     for scope in frame_scopes(header, frame_number, macro):
         value = scope.get(keyword)
         if value is not None and value != "":
-            return value  # type: ignore[no-any-return]
+            return value
     return None

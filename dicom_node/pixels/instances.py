@@ -22,6 +22,7 @@ from dicom_node.pixels.quiet import quiet
 DEFER_BYTES = 1 << 20  # a longer element (a document, a waveform) is read only when it is asked for
 INFLATED_BYTES = 512 << 20  # what a deflated file may grow to in memory
 _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
+_IDENTITY = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _CAREFUL_ABOVE = 1 << 16
 
@@ -105,6 +106,8 @@ def _read(path: Path, file: BinaryIO) -> Instance:
     header.set_original_encoding(implicit, little, data_set._character_set)
     if not len(header):
         raise PixelError("it holds no DICOM data set")
+    for keyword in _IDENTITY:
+        header.get(keyword)  # converts the element: who holds an Instance may ask for its identity without fear
     return Instance(path, header, syntax, place)
 
 

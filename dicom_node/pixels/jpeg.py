@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from dicom_node.pixels.layout import Layout
 
 
 def decode(coded: bytes, stream: Codestream | None, layout: Layout) -> NDArray[Any]:
-    """(rows, columns), or (rows, columns, 3) RGB; unsigned, as wide as ``layout.bits_allocated``. Raises what imagecodecs does."""
+    """(rows, columns), or (rows, columns, 3) RGB; unsigned, as wide as ``layout.bits_allocated``. Raises as imagecodecs."""
     import imagecodecs  # loads dozens of codecs: only when one is needed
 
     if layout.samples == 1:
@@ -21,4 +21,4 @@ def decode(coded: bytes, stream: Codestream | None, layout: Layout) -> NDArray[A
         ybr = stream is not None and stream.is_ybr(layout.photometric)
         pixels = imagecodecs.jpeg8_decode(coded, colorspace="YCBCR" if ybr else "RGB", outcolorspace="RGB")
     wanted = np.dtype(f"u{max(1, layout.bits_allocated // 8)}")
-    return cast("NDArray[Any]", pixels.astype(wanted, casting="safe", copy=False))
+    return pixels.astype(wanted, casting="safe", copy=False)

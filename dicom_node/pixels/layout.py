@@ -12,6 +12,7 @@ from dicom_node.errors import PixelError
 from dicom_node.pixels.instances import Instance, PixelPlace
 
 FRAME_BYTES = 256 << 20  # the largest decoded frame accepted; the largest radiographs are near 60 MiB
+FRAMES = 100_000  # the most of one instance; the largest enhanced series are near 50,000
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
 _LEADING_NUMBER = re.compile(r"\s*(\d{1,9})")
@@ -101,6 +102,8 @@ def _with_frames(layout: Layout, header: Dataset, place: PixelPlace) -> Layout:
     frames = int(stated[1]) if stated else 0
     if frames < 1 and place.length is not None:
         frames = int(place.length / layout.stored_frame_bytes)
+    if frames > FRAMES:
+        raise PixelError(f"it states {frames} frames, more than the {FRAMES} that are looked through")
     return replace(layout, frames=max(1, frames))
 
 
@@ -111,4 +114,3 @@ def _frames_text(header: Dataset) -> str:
     raw = header.get_item("NumberOfFrames")
     value = raw.value if raw is not None else b""
     return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
-

@@ -19,7 +19,8 @@ def palette_table(header: Dataset, stored: Values, signed: bool, little_endian: 
     bits = max(channel.bits for channel in channels)
     top = (1 << (8 if bits <= 8 else 16)) - 1
     rgb = np.stack([channel.at(stored) for channel in channels], axis=-1)
-    return np.rint(rgb * (255 / top)).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint(rgb * (255 / top)).astype(np.uint8)
+    return shown
 
 
 def _channel(header: Dataset, colour: str, signed: bool, little_endian: bool) -> Lut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from dicom_node.pixels.values import is_tabular, modality_values, padding_mask, 
 from dicom_node.pixels.window import Mapping, MinMax, is_inverted, stated_mapping, to_8_bit
 from inference.reading import Frame
 
+_PIECE = 1 << 15  # pixels
 _EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _BIT_ALIGNED = frozenset(
     {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _EXPLICIT_BIG_ENDIAN, str(RLELossless)}
@@ -60,9 +61,7 @@ def _render(instance: Instance, frame_number: int) -> Frame:
     )
 
 
-def _shown(
-    instance: Instance, layout: Layout, pixels: NDArray[Any], frame_number: int
-) -> tuple[NDArray[np.uint8], str]:
+def _shown(instance: Instance, layout: Layout, pixels: NDArray[Any], frame_number: int) -> tuple[NDArray[np.uint8], str]:
     little_endian = instance.transfer_syntax != _EXPLICIT_BIG_ENDIAN
     if layout.samples == 3:
         return rgb8(pixels, layout), "colour as stored"
@@ -76,7 +75,7 @@ def _shown(
         table = palette_table(instance.header, stored, layout.signed, little_endian)
         return table[cells], "colour palette of file"
     grey, label = _grey(instance.header, layout, stored, cells, frame_number, little_endian)
-    return np.take(grey, cells), label
+    return _looked_up(grey, cells), label
 
 
 def _grey(
@@ -93,6 +92,15 @@ def _grey(
     return shown, mapping.label
 
 
+def _looked_up(table: NDArray[np.uint8], cells: NDArray[Any]) -> NDArray[np.uint8]:
+    """``table[cells]`` in pieces that stay in the cache: half the time of one indexing of a radiograph."""
+    flat = np.ascontiguousarray(cells).reshape(-1)
+    shown = np.empty(flat.shape, dtype=np.uint8)
+    for start in range(0, flat.size, _PIECE):
+        np.take(table, flat[start : start + _PIECE], out=shown[start : start + _PIECE], mode="clip")  # never clips: 2**bits
+    return shown.reshape(cells.shape)
+
+
 def _can_be_negative(values: Values, layout: Layout) -> bool:
     return layout.signed or bool(values.min() < 0)
 
@@ -106,5 +114,5 @@ def _min_max(values: Values, padding: NDArray[np.bool_], cells: NDArray[Any] | N
         counted &= present
     if not counted.any():
         return MinMax(0.0, 0.0)
-    chosen = cast("Values", values[counted])
+    chosen = values[counted]
     return MinMax(float(chosen.min()), float(chosen.max()))

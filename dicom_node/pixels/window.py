@@ -1,9 +1,9 @@
-"""From modality values to brightness: the first window of the file, else its VOI LUT, else minimum to maximum (PS3.3 C.11.2)."""
+"""From modality values to brightness: window 1 of the file, else its VOI LUT, else minimum to maximum (PS3.3 C.11.2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Window:
 
     def brightness(self, values: Values) -> Values:
         if self.function == "SIGMOID":  # C.11.2.1.3.1
-            return cast("Values", 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -700, 700))))
+            return 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -700, 700)))
         if self.function == "LINEAR_EXACT":  # C.11.2.1.3.2
             return np.clip((values - self.center) / self.width + 0.5, 0, 1)
         if self.width == 1:  # C.11.2.1.2.1 with w = 1: a threshold
