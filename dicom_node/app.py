@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from dicom_node import logs
+from dicom_node.choices import document_options, engine_options
 from dicom_node.errors import SettingsError, StorageError
 from dicom_node.routing import PRIORITY, Routes, StudyFacts, default_routes, load_routes
-from dicom_node.settings import PHANTOM, FolderDestination, Settings, defaults_folder, load_settings
+from dicom_node.settings import FolderDestination, Settings, load_settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import InstanceRow
 from dicom_node.storage.jobs import release_dead
 from dicom_node.storage.owner import current_owner, owner_alive
 from dicom_node.supervisor import TICK_S, children, stop_on_signal
-from inference.options import EngineOptions, check_options
-from inference.phantoms import bundle_folder
+from inference.options import check_options
 
 if TYPE_CHECKING:
     from dicom_node.delivery.deliverer import Send
@@ -36,25 +36,10 @@ if TYPE_CHECKING:
     from dicom_node.ingest.listener import Listener
     from dicom_node.settings import Destination
     from dicom_node.storage.studies import StudyRow
-    from reporting.documents import DocumentOptions
 
 USER_ERROR: Final = 2  # exit status where the operator must change something; restarting alone will not help
+_LOOK_FOR_DEAD_S: Final = 3.0
 _log = structlog.get_logger()
-
-
-def engine_options(settings: Settings, reading: str) -> EngineOptions:
-    """What the engine of one reading is made with. Paths are made absolute; `phantom` becomes the shipped bundle."""
-    chosen = settings.readings[reading]
-    named = defaults_folder() / "findings" / f"{chosen.catalogue}.yaml"
-    return EngineOptions(
-        triage=_bundle(settings, chosen.triage, "biomedclip"),
-        drafting=_bundle(settings, chosen.drafting, "biomedgpt") if chosen.drafting else None,
-        catalogue=named if named.is_file() else settings.path(chosen.catalogue),
-        mode=settings.mode,
-        device=settings.engine.device,
-        threads=settings.engine.threads,
-        acknowledgements=settings.acknowledgements,
-    )
 
 
 def routes_of(settings: Settings) -> Routes:
@@ -107,12 +92,12 @@ def serve(file: Path) -> int:
 
 def work(file: Path, parent: int) -> int:
     """Read studies until told to stop, or until process ``parent`` (0: none) is gone."""
+    settings = load_settings(file)  # before torch is imported: a mistake is told at once
+    logs.configure(settings.log.level, settings.log.form)
+    stop = stop_on_signal(parent)
     from dicom_node.worker import Worker, WorkerOptions
     from inference.engine import Engine
 
-    settings = load_settings(file)
-    logs.configure(settings.log.level, settings.log.form)
-    stop = stop_on_signal(parent)
     engines = {name: Engine.load(engine_options(settings, name)) for name in settings.readings}
     db = open_database(settings)
     options = WorkerOptions(
@@ -165,12 +150,6 @@ def installation_uid(settings: Settings) -> str:
     return file.read_text("ascii").strip()
 
 
-def document_options(settings: Settings) -> DocumentOptions:
-    from reporting.documents import DocumentOptions
-
-    return DocumentOptions(fhir_status=settings.documents.fhir_status)
-
-
 def study_facts(instances: Sequence[InstanceRow]) -> StudyFacts:
     """What routes may ask of a study, from its instance rows."""
     return StudyFacts(
@@ -179,10 +158,6 @@ def study_facts(instances: Sequence[InstanceRow]) -> StudyFacts:
         calling_aes=frozenset(row.calling_ae for row in instances),
         requested_priorities=frozenset(row.requested_priority.upper() for row in instances if row.requested_priority),
     )
-
-
-def _bundle(settings: Settings, name: str, kind: str) -> Path:
-    return bundle_folder(kind) if name == PHANTOM else settings.path(name)
 
 
 def _listener(settings: Settings, db: Database, files: FileStore) -> Listener:
@@ -209,13 +184,7 @@ def _listener(settings: Settings, db: Database, files: FileStore) -> Listener:
         db,
         files,
     )
-    try:
-        listener.start()
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {wished.host} port {wished.port} ({error.strerror}): another program may hold it; "
-            "change `listener.port` or stop that program"
-        ) from error
+    listener.start()
     return listener
 
 
@@ -231,10 +200,13 @@ def _assembler(settings: Settings, db: Database, routes: Routes) -> Assembler:
 
 def _assemble_until(stop: threading.Event, assembler: Assembler, db: Database) -> None:
     """Make jobs of complete studies, and free the leases of processes that died."""
+    next_look = 0.0
     while not stop.is_set():
         try:
             assembler.settle(time.time())
-            release_dead(db, owner_alive, time.time())
+            if time.monotonic() >= next_look:
+                release_dead(db, owner_alive)
+                next_look = time.monotonic() + _LOOK_FOR_DEAD_S
         except StorageError as error:
             _log.error("study assembly waits for the database", error=str(error))
         stop.wait(TICK_S)
@@ -242,7 +214,7 @@ def _assemble_until(stop: threading.Event, assembler: Assembler, db: Database) -
 
 def _clear_after_crash(db: Database, files: FileStore) -> None:
     partial_files = files.clean_spool()
-    leases = release_dead(db, owner_alive, time.time())
+    leases = release_dead(db, owner_alive)
     if partial_files or leases:
         _log.warning("the last run ended abruptly: removed partial files and freed jobs", count=partial_files + leases)
 

@@ -13,8 +13,9 @@ from dicom_node.errors import PixelError
 from dicom_node.pixels import Instance, read_instance, render_frame, select_frames
 from inference.reading import Frame, Reading, Skipped
 from reporting.context import Document, StudyContext
-from reporting.documents import DocumentOptions, build_documents
+from reporting.documents import build_documents
 from reporting.errors import ContextError
+from reporting.options import DocumentOptions
 
 
 class Reader(Protocol):

@@ -35,7 +35,8 @@ def configure(level: str, form: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    for library in ("pydicom", "pynetdicom"):  # their messages may quote element values
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def only_allowed_keys(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
+import os
 import types
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
@@ -15,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import SettingsError as EnvironmentFault
 
 from dicom_node.errors import SettingsError
 from inference.reading import UseMode
@@ -133,6 +136,8 @@ class DocumentSettings(_Frozen):
     fhir_status: Literal["partial", "registered", "preliminary"] = "partial"
     institution: str = Field("", max_length=64)
     station_name: str = Field("WETREAD", max_length=16)
+    patient_identifier_system: str = ""
+    accession_identifier_system: str = ""
 
 
 class LogSettings(_Frozen):
@@ -225,7 +230,25 @@ def load_settings(file: Path) -> Settings:
         settings: Settings = for_file(folder=file.resolve().parent)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(file, Settings, fault) for fault in error.errors())) from error
+    except EnvironmentFault as error:
+        raise SettingsError(_explain_variables()) from error
     return settings
+
+
+def _explain_variables() -> str:
+    """pydantic names the section only; every variable that asks for JSON and is none is named here."""
+    faulty = [name for name, text in sorted(os.environ.items()) if _is_faulty_json(name, text)]
+    return f"variable {', '.join(faulty) or 'WETREAD_…'}: not valid JSON, which a list or a section needs, such as '[{{…}}]'"
+
+
+def _is_faulty_json(name: str, text: str) -> bool:
+    if not name.upper().startswith("WETREAD_") or not text.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return True
+    return False
 
 
 def _explain(file: Path, model: type[BaseModel], fault: Any) -> str:

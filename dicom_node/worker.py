@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from dicom_node.errors import LeaseLost, StorageBusy
+from dicom_node.errors import LeaseLost, StorageBusy, describe
 from dicom_node.flow import Outcome, Reader, ReadRequest, read_study, refuse_study
 from dicom_node.reading_json import to_json
 from dicom_node.storage.database import Database
@@ -20,10 +20,9 @@ from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import instances_of
 from dicom_node.storage.jobs import Job, JobKind, NewJob, bury, claim, complete, enqueue, heartbeat, retry_later
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
-from inference.errors import DeviceError
 from inference.reading import UseMode
 from reporting.context import Document
-from reporting.documents import DocumentOptions
+from reporting.options import DocumentOptions
 
 READ_QUEUE: Final = "read"
 _log = structlog.get_logger()
@@ -90,9 +89,6 @@ class Worker:
             self._save(job, outcome)
         except LeaseLost:
             _log.warning("the lease passed to another worker; its result counts", job=job.id)
-            return
-        except DeviceError as error:  # waits for the device to recover
-            self._fail(job, error)
             return
         except Exception as error:  # noqa: BLE001  whatever a study does to the code, the next study must be read
             self._fail(job, error)
@@ -161,8 +157,8 @@ class Worker:
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Try again later; after the last attempt once more to say that it failed; then stop, visibly."""
-        reason = f"{type(error).__name__}: {error}" if isinstance(error, DeviceError) else type(error).__name__
-        _log.error("reading failed", job=job.id, study_uid=job.study_uid, attempts=job.attempts, error=reason, exc_info=False)
+        reason = describe(error)
+        _log.error("reading failed", job=job.id, study_uid=job.study_uid, attempts=job.attempts, error=reason)
         now = time.time()
         try:
             if job.attempts > self._options.max_attempts:

@@ -152,7 +152,10 @@ def _associated(peer: DicomPeer, contexts: Sequence[tuple[Any, Sequence[Any]]]) 
     entity.connection_timeout = min(peer.timeout_s, 10)
     for sop_class, syntaxes in contexts:
         entity.add_requested_context(sop_class, list(syntaxes))
-    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, max_pdu=PDU_SIZE)
+    try:
+        association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, max_pdu=PDU_SIZE)
+    except OSError as error:  # the name does not resolve
+        raise PeerUnavailable(f"{peer}: cannot be reached ({error.strerror}); is the host name right?") from error
     if association.is_rejected:
         answer = association.acceptor.primitive
         why = f"{answer.source_str}: {answer.reason_str}" if answer is not None else "no reason given"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,4 +28,6 @@ def put(folder: Path, name: str, content: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise PeerUnavailable(f"{folder}: cannot be written ({error.strerror})") from error

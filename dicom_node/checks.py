@@ -1,0 +1,265 @@
+"""`wetread check`: all that the node needs, tried one after the other, each with a plain reason and what to do.
+
+Nothing is changed: what is not there yet and would be made at the first start is said to be so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+from rich.console import Console
+from rich.text import Text
+
+from dicom_node import app
+from dicom_node.choices import engine_options
+from dicom_node.errors import NodeError, SettingsError
+from dicom_node.remote.dimse import DicomPeer, echo
+from dicom_node.remote.fhir import FhirPeer, metadata
+from dicom_node.settings import Destination, DicomDestination, FolderDestination, ListenerSettings, Settings, load_settings
+from dicom_node.storage.database import Database
+from dicom_node.storage.jobs import list_jobs
+from inference.bundles import Bundle, verify_bundle
+from inference.errors import InferenceError
+from inference.options import check_options
+from inference.reading import UseMode
+
+PEER_LIMIT_S: Final = 10.0
+_FIRST_CREDIBLE_TIME: Final = 1_767_225_600.0  # 2026-01-01: before this software was made
+_SKEW_S: Final = 120.0
+
+
+class State(Enum):
+    """How an item stands."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of the answer. ``text``: what was found, and for anything but OK what to do."""
+
+    name: str
+    state: State
+    text: str
+
+
+def run(config: Path) -> int:
+    """Check and print a line per item. Returns 0 when none failed, else 1."""
+    console = Console(highlight=False)
+    failed = False
+    for item in items(config):
+        _print(console, item)
+        failed = failed or item.state is State.FAILED
+    return int(failed)
+
+
+def items(config: Path) -> Iterator[Item]:
+    """Every item, as it is found; only the first where the settings cannot be read."""
+    try:
+        settings = load_settings(config)
+    except SettingsError as error:
+        yield Item("settings", State.FAILED, str(error))
+        return
+    yield Item("settings", State.OK, f"{config} can be used; mode {settings.mode.value}")
+    yield _guarded("routes", lambda: _routes(settings))
+    yield _clock(settings)
+    yield _guarded("disk", lambda: _disk(settings))
+    yield _guarded("database", lambda: _database(settings))
+    for name in settings.readings:
+        yield from _reading(settings, name)
+    yield from _acknowledgements(settings)
+    yield _guarded("listener", lambda: _listener(settings.listener))
+    yield from _senders(settings.listener)
+    yield from _destinations(settings)
+
+
+def _guarded(name: str, check: Callable[[], Item]) -> Item:
+    """The item, or a FAILED one with the reason of the package's own errors."""
+    try:
+        return check()
+    except (NodeError, InferenceError) as error:
+        return Item(name, State.FAILED, str(error))
+
+
+def _routes(settings: Settings) -> Item:
+    routes = app.routes_of(settings).routes
+    used = {name for route in routes for name in route.destinations}
+    unused = sorted(set(settings.destinations) - used)
+    if settings.mode is UseMode.ASSIST and not used:
+        return Item("routes", State.WARNING, "no route names a destination: results stay on the node and reach nobody")
+    if unused:
+        return Item("routes", State.WARNING, f"no route sends to {', '.join(unused)}; name it in a route or remove it")
+    return Item("routes", State.OK, f"{len(routes)}: {', '.join(route.name for route in routes)}")
+
+
+def _clock(settings: Settings) -> Item:
+    now = time.time()
+    shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    if now < _FIRST_CREDIBLE_TIME:
+        return Item("clock", State.FAILED, f"{shown} is in the past; documents would carry wrong dates. Set the clock (NTP)")
+    newest = max((path.stat().st_mtime for path in settings.data_folder.glob("*")), default=0.0)
+    if newest > now + _SKEW_S:
+        return Item("clock", State.WARNING, f"{shown} is before the newest file of {settings.data}; was the clock set back?")
+    return Item("clock", State.OK, shown)
+
+
+def _disk(settings: Settings) -> Item:
+    folder = settings.data_folder
+    existing = _existing(folder)
+    if not existing.is_dir():
+        return Item("disk", State.FAILED, f"{existing} is a file; `data` must name a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Item("disk", State.FAILED, f"{existing} cannot be written; give the node's user the right, or change `data`")
+    free, watermark = shutil.disk_usage(existing).free >> 20, settings.listener.watermark_mb
+    found = f"{folder}: {free} MiB free, watermark {watermark} MiB"
+    if free < watermark:
+        return Item(
+            "disk", State.FAILED, f"{found}: every image will be refused (0xA700). Free room, or lower `listener.watermark_mb`"
+        )
+    return Item("disk", State.WARNING if free < 2 * watermark else State.OK, found)
+
+
+def _database(settings: Settings) -> Item:
+    file = settings.data_folder / "wetread.sqlite"
+    if not settings.database and not file.exists():
+        return Item("database", State.OK, f"{file} will be made at the first start")
+    with closing(Database.open(settings.database_url, busy_timeout_s=5)) as db:
+        newest = max((job.created_at for job in list_jobs(db, limit=1)), default=0.0)
+        if newest > time.time() + _SKEW_S:
+            return Item("database", State.WARNING, f"{db.name} opens, but its newest job is from the future: check the clock")
+        return Item("database", State.OK, f"{db.name} opens")
+
+
+def _reading(settings: Settings, name: str) -> Iterator[Item]:
+    """The models and the catalogue of one reading; licence and use mode are judged by ``check_options``."""
+    label = f"reading {name}"
+    try:
+        triage, drafting, catalogue = check_options(engine_options(settings, name))
+    except (InferenceError, SettingsError) as error:
+        yield Item(label, State.FAILED, str(error))
+        return
+    for bundle in filter(None, (triage, drafting)):
+        yield _guarded(label, lambda bundle=bundle: _bundle(label, bundle, settings.mode))  # type: ignore[misc]
+    yield Item(label, State.OK, f"catalogue {catalogue.identity.name} {catalogue.identity.version}")
+    if drafting is None:
+        yield Item(label, State.WARNING, "no drafting model: documents will hold findings and no draft")
+
+
+def _bundle(label: str, bundle: Bundle, mode: UseMode) -> Item:
+    verify_bundle(bundle)
+    card = bundle.card
+    if card.phantom and mode is UseMode.ASSIST:
+        advice = "import a model (`wetread models import`) before the node meets a patient, or set `mode: research`"
+        return Item(
+            label, State.WARNING, f"{card.name} is a PHANTOM MODEL, NOT FOR PATIENTS, and mode assist returns results: {advice}"
+        )
+    return Item(label, State.OK, f"{card.name} {card.version} ({card.kind}, licence {card.licence}): files verified")
+
+
+def _acknowledgements(settings: Settings) -> Iterator[Item]:
+    known = set()
+    for name in settings.readings:
+        try:
+            triage, drafting, _ = check_options(engine_options(settings, name))
+        except (InferenceError, SettingsError):
+            return
+        known |= {bundle.card.name for bundle in (triage, drafting) if bundle}
+    for name in settings.acknowledgements:
+        if name not in known:
+            text = f"{name!r} is the name of no bundle in use; there are: {', '.join(sorted(known))}"
+            yield Item("acknowledgements", State.WARNING, text)
+
+
+def _listener(wished: ListenerSettings) -> Item:
+    """Free to listen on, or held by a DICOM node, which is taken to be this one, running."""
+    place = f"{wished.host} port {wished.port}"
+    family = socket.AF_INET6 if ":" in wished.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((wished.host, wished.port))
+            return Item("listener", State.OK, f"{place} is free")
+        except OSError as error:
+            reason = error.strerror
+    if _answers(wished):
+        return Item("listener", State.OK, f"{place} is held by a DICOM node that knows {wished.ae_title}: this one, running")
+    return Item("listener", State.FAILED, f"cannot listen on {place} ({reason}): change `listener`, or stop what holds it")
+
+
+def _answers(wished: ListenerSettings) -> bool:
+    """Whether a DICOM node there accepts us, or rejects us in so many words."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(wished.host, wished.host)
+    entity = AE(ae_title="WETREAD")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = PEER_LIMIT_S / 2
+    entity.add_requested_context(Verification)
+    association = entity.associate(host, wished.port, ae_title=wished.ae_title)
+    if association.is_established:
+        association.release()
+        return True
+    return bool(association.is_rejected)
+
+
+def _senders(wished: ListenerSettings) -> Iterator[Item]:
+    if wished.allow_any:
+        yield Item("senders", State.WARNING, "`listener.allow_any` takes images of every caller; only for a closed network")
+    elif not wished.allowed:
+        yield Item("senders", State.WARNING, "nobody may send: name your PACS under `listener.allowed`")
+    else:
+        yield Item("senders", State.OK, ", ".join(peer.ae_title for peer in wished.allowed))
+
+
+def _destinations(settings: Settings) -> Iterator[Item]:
+    """All peers at once: one that does not answer holds up no other."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        yield from pool.map(lambda pair: _destination(settings, *pair), settings.destinations.items())
+
+
+def _destination(settings: Settings, name: str, wished: Destination) -> Item:
+    label = f"destination {name}"
+    try:
+        if isinstance(wished, FolderDestination):
+            return _folder(label, settings.path(wished.path))
+        if isinstance(wished, DicomDestination):
+            limit = min(wished.timeout_s, PEER_LIMIT_S)
+            peer = DicomPeer(wished.host, wished.port, wished.ae_title, wished.calling_ae_title, limit)
+            echo(peer)
+            return Item(label, State.OK, f"{peer} answers C-ECHO")
+        token_file = settings.path(wished.token_file) if wished.token_file else None
+        version = metadata(FhirPeer(wished.url, token_file, min(wished.timeout_s, PEER_LIMIT_S)))
+    except NodeError as error:
+        return Item(label, State.FAILED, str(error))
+    if not version.startswith("4.0"):
+        return Item(label, State.WARNING, f"{wished.url} says FHIR {version}; our Bundles are FHIR 4.0.1 and may be refused")
+    return Item(label, State.OK, f"{wished.url} answers, FHIR {version}")
+
+
+def _folder(label: str, folder: Path) -> Item:
+    existing = _existing(folder)
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return Item(label, State.FAILED, f"{existing} cannot be written; give the node's user the right, or change `path`")
+    return Item(label, State.OK, f"{folder} {'can be written' if folder.exists() else 'will be made with the first delivery'}")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _print(console: Console, item: Item) -> None:
+    style = {State.OK: "green", State.WARNING: "bold yellow", State.FAILED: "bold red"}[item.state]
+    line = Text.assemble((f"{item.state.value:<8}", style), (f"{item.name}: ", "bold"), item.text)
+    console.print(line, soft_wrap=True)

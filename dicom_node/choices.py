@@ -1,0 +1,41 @@
+"""What the settings choose for the engine and the documents: the same for the live node and for research."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dicom_node.settings import PHANTOM, Settings, defaults_folder
+from dicom_node.version import software_version
+from inference.options import EngineOptions
+from inference.phantoms import bundle_folder
+from reporting.options import DocumentOptions
+
+
+def engine_options(settings: Settings, reading: str) -> EngineOptions:
+    """What the engine of one reading is made with. Paths are made absolute; `phantom` becomes the shipped bundle."""
+    chosen = settings.readings[reading]
+    named = defaults_folder() / "findings" / f"{chosen.catalogue}.yaml"
+    return EngineOptions(
+        triage=_bundle(settings, chosen.triage, "biomedclip"),
+        drafting=_bundle(settings, chosen.drafting, "biomedgpt") if chosen.drafting else None,
+        catalogue=named if named.is_file() else settings.path(chosen.catalogue),
+        mode=settings.mode,
+        device=settings.engine.device,
+        threads=settings.engine.threads,
+        acknowledgements=settings.acknowledgements,
+    )
+
+
+def document_options(settings: Settings) -> DocumentOptions:
+    """How documents are written, as the settings wish."""
+    wished = settings.documents
+    return DocumentOptions(
+        software_version=software_version(),
+        fhir_status=wished.fhir_status,
+        patient_identifier_system=wished.patient_identifier_system,
+        accession_identifier_system=wished.accession_identifier_system,
+    )
+
+
+def _bundle(settings: Settings, name: str, kind: str) -> Path:
+    return bundle_folder(kind) if name == PHANTOM else settings.path(name)

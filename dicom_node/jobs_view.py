@@ -1,0 +1,170 @@
+"""`wetread jobs`: the node's work, for an operator. No patient data: studies are named by their UID."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dicom_node import app
+from dicom_node.errors import SettingsError
+from dicom_node.settings import load_settings
+from dicom_node.storage.database import Database
+from dicom_node.storage.events import EventRow, list_events
+from dicom_node.storage.job_counts import JobCount, count_jobs
+from dicom_node.storage.jobs import Job, JobKind, JobState, Priority, get_job, list_jobs, rerun
+from dicom_node.storage.results import DocumentRow, ResultRow, documents_of, results_of
+
+_COLOURS: Final = {JobState.QUEUED: "cyan", JobState.LEASED: "yellow", JobState.DONE: "green", JobState.DEAD: "bold red"}
+_EVENTS_SEARCHED: Final = 1000
+_Name = TypeVar("_Name", bound=StrEnum)
+
+
+def show_list(config: Path, state: str | None, kind: str | None, limit: int) -> int:
+    """Print a count per state and the newest jobs. Raises SettingsError for an unknown state or kind, StorageError."""
+    wanted_state, wanted_kind = _choose(JobState, "--state", state), _choose(JobKind, "--kind", kind)
+    with _database(config) as db:
+        counts = count_jobs(db)
+        jobs = list_jobs(db, kind=wanted_kind, state=wanted_state, limit=limit)
+    console = Console(highlight=False)
+    console.print(_counts(counts), soft_wrap=True)
+    if jobs:
+        console.print(_table(jobs))
+    return 0
+
+
+def show_one(config: Path, job: int) -> int:
+    """Print a job, what it made, and the events of its study. Returns 1 where there is no such job. Raises StorageError."""
+    console = Console(highlight=False)
+    with _database(config) as db:
+        found = get_job(db, job)
+        if found is None:
+            console.print(_no_such(job), soft_wrap=True)
+            return 1
+        with db.read() as connection:
+            results, documents = results_of(connection, found.study_uid), documents_of(connection, found.study_uid)
+            events = [e for e in list_events(connection, _EVENTS_SEARCHED) if e.study_uid == found.study_uid]
+    console.print(_facts(found))
+    for line in (*_made(found, results, documents), *map(_event, events)):
+        console.print(line, soft_wrap=True, markup=False)
+    return 0
+
+
+def retry(config: Path, jobs: Sequence[int]) -> int:
+    """Queue jobs again, at once. Returns 1 where one of them was not queued. Raises StorageError."""
+    console = Console(highlight=False)
+    with _database(config) as db:
+        answers = [_retry(db, job) for job in jobs]
+    for _, words in answers:
+        console.print(words, soft_wrap=True)
+    return 0 if all(queued for queued, _ in answers) else 1
+
+
+def _retry(db: Database, job: int) -> tuple[bool, str]:
+    if rerun(db, job, time.time()):
+        return True, f"job {job} is queued again"
+    found = get_job(db, job)
+    if found is None:
+        return False, _no_such(job)
+    return False, f"job {job} is {found.state} and was left as it is; only dead or done jobs can be run again"
+
+
+@contextmanager
+def _database(config: Path) -> Iterator[Database]:
+    with closing(app.open_database(load_settings(config))) as db:
+        yield db
+
+
+def _choose(names: type[_Name], option: str, text: str | None) -> _Name | None:
+    if text is None:
+        return None
+    try:
+        return names(text.lower())
+    except ValueError as error:
+        raise SettingsError(f"{option} {text!r}: allowed: {', '.join(names)}") from error
+
+
+def _no_such(job: int) -> str:
+    return f"there is no job {job}; `wetread jobs list` shows them"
+
+
+def _counts(counts: Sequence[JobCount]) -> Text:
+    if not counts:
+        return Text("no jobs yet")
+    totals = [(state, sum(count.count for count in counts if count.state is state)) for state in JobState]
+    return Text("  ").join(Text(f"{total} {state}", _COLOURS[state] if total else "dim") for state, total in totals)
+
+
+def _table(jobs: Sequence[Job]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("job", "kind", "queue", "state", "priority", "tries", "age"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("study", overflow="ellipsis", no_wrap=True, min_width=12)
+    table.add_column("last error", overflow="fold")
+    for job in jobs:
+        table.add_row(
+            str(job.id), job.kind, Text(job.queue), Text(job.state, _COLOURS[job.state]), priority_name(job.priority),
+            str(job.attempts), age(time.time() - job.created_at), job.study_uid, Text(job.last_error),
+        )  # fmt: skip
+    return table
+
+
+def _facts(job: Job) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts = {
+        "job": str(job.id),
+        "kind": f"{job.kind}, queue {job.queue}",
+        "state": job.state,
+        "priority": priority_name(job.priority),
+        "study": job.study_uid,
+        "tries": str(job.attempts),
+        "made": moment(job.created_at),
+        "not before": moment(job.not_before) if job.state is JobState.QUEUED and job.not_before else "",
+        "leased to": f"{job.lease_owner} until {moment(job.lease_until)}" if job.state is JobState.LEASED else "",
+        "first error": moment(job.first_error_at),
+        "last error": job.last_error,
+        "ended": moment(job.done_at),
+        "payload": ", ".join(f"{key}: {value}" for key, value in sorted(job.payload.items())),
+    }
+    for name, value in facts.items():
+        if value:
+            table.add_row(Text(name, "dim"), Text(value, _COLOURS[job.state] if name == "state" else ""))
+    return table
+
+
+def _made(job: Job, results: Sequence[ResultRow], documents: Sequence[DocumentRow]) -> Iterator[str]:
+    """The result and documents of a reading, or the one document of a delivery."""
+    if job.kind is JobKind.DELIVER:
+        documents = [document for document in documents if document.uid == job.payload.get("document")]
+    else:
+        for result in results:
+            yield f"result of revision {result.revision} ({result.reading_name}), made {moment(result.created_at)}"
+    for document in documents:
+        yield f"{document.kind} of revision {document.revision}: {document.path} ({document.size} bytes, UID {document.uid})"
+
+
+def _event(event: EventRow) -> str:
+    return f"{moment(event.at)} {event.severity}: {event.kind}: {event.text}"
+
+
+def priority_name(priority: int) -> str:
+    return Priority(priority).name.replace("_", " ") if priority in set(Priority) else str(priority)
+
+
+def moment(at: float | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
+def age(seconds: float) -> str:
+    """In the largest unit that fits: 12 s, 4 min, 3 h, 2 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"

@@ -1,0 +1,122 @@
+"""`wetread models`: import, verify and list model bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dicom_node.errors import SettingsError
+from dicom_node.settings import PHANTOM
+from inference.bundles import MANIFEST, PHANTOM_MARK, Bundle, open_bundle, verify_bundle
+from inference.errors import BundleError
+from inference.phantoms import bundle_folder
+
+_IMPORTED: Final = ("biomedclip", "biomedgpt")
+_SHIPPED: Final = ("biomedclip", "biomedgpt")  # kinds of the phantom bundles
+
+
+def import_model(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None) -> int:
+    """Convert a downloaded checkpoint into a bundle. Raises SettingsError for arguments, BundleError for the checkpoint."""
+    if kind not in _IMPORTED:
+        raise SettingsError(f"kind {kind!r}: allowed: {', '.join(_IMPORTED)}")
+    if not path.exists():
+        raise SettingsError(f"{path}: no such file or folder; download the checkpoint and give its path here")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"--out {out}: is there already and is not empty; a bundle's folder is made new")
+    if bpe is not None and kind == "biomedclip":
+        raise SettingsError("--bpe belongs to biomedgpt; a biomedclip folder holds its own tokenizer")
+    bundle = _import(kind, path, out, bpe, name)
+    console = Console(highlight=False)
+    console.print(_table([bundle]))
+    console.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
+    return 0
+
+
+def verify(folders: Sequence[str]) -> int:
+    """Compare each bundle's files with their sha256. Returns 1 where one differs or cannot be opened."""
+    console = Console(highlight=False)
+    faults = 0
+    for folder in (folder for named in folders for folder in _named(named)):
+        try:
+            bundle = open_bundle(folder)
+            verify_bundle(bundle)
+        except BundleError as error:
+            faults += 1
+            console.print(Text.assemble(("FAILED  ", "bold red"), str(error)), soft_wrap=True)
+        else:
+            words = f"{folder}: {bundle.card.name} {bundle.card.version}, {len(bundle.files)} files as they were made"
+            console.print(Text.assemble(("ok      ", "green"), words), soft_wrap=True)
+    return 1 if faults else 0
+
+
+def show_list(folder: Path | None) -> int:
+    """List the shipped bundles and those in ``folder``. Returns 1 where one cannot be opened."""
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"{folder}: no such folder")
+    console = Console(highlight=False)
+    bundles: list[Bundle] = []
+    faults = 0
+    for place in (*_named(PHANTOM), *_bundles_in(folder)):
+        try:
+            bundles.append(open_bundle(place))
+        except BundleError as error:
+            faults += 1
+            console.print(Text.assemble(("FAILED  ", "bold red"), str(error)), soft_wrap=True)
+    console.print(_table(bundles))
+    return 1 if faults else 0
+
+
+def _import(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None) -> Bundle:
+    if kind == "biomedgpt":
+        from inference.drafting.importing import import_biomedgpt  # torch loads only here
+
+        return import_biomedgpt(path, out, bpe=bpe, name=name)
+    from inference.triage.checkpoints import import_biomedclip
+
+    return import_biomedclip(path, out, name=name)
+
+
+def _named(named: str) -> tuple[Path, ...]:
+    return tuple(bundle_folder(kind) for kind in _SHIPPED) if named == PHANTOM else (Path(named),)
+
+
+def _bundles_in(folder: Path | None) -> Iterator[Path]:
+    """The folder itself where it is a bundle, else the bundles directly in it."""
+    if folder is None:
+        return
+    if (folder / MANIFEST).is_file():
+        yield folder
+        return
+    yield from sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+
+
+def _table(bundles: Sequence[Bundle]) -> Table:
+    """One block per bundle: names, licences and uses are sentences, too long for columns."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for bundle in bundles:
+        for name, value in _facts(bundle):
+            table.add_row(
+                Text(name, "dim"), Text(value, "bold" if name == "bundle" else "yellow" if value == PHANTOM_MARK else "")
+            )
+        table.add_row("", "")
+    return table
+
+
+def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    card = bundle.card
+    yield "bundle", f"{card.name} {card.version} ({card.kind})"
+    if card.phantom:
+        yield "", PHANTOM_MARK
+    yield "folder", str(bundle.folder)
+    yield "source", card.source
+    yield "licence", card.licence
+    yield "intended use", card.intended_use
+    yield "use modes", ", ".join(card.allowed_modes) or "none without a recorded permission"
+    yield "digest", bundle.digest
