@@ -18,7 +18,7 @@ from dicom_node.reading_json import to_json
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import instances_of
-from dicom_node.storage.jobs import Job, JobKind, NewJob, bury, claim, complete, enqueue, heartbeat, retry_later
+from dicom_node.storage.jobs import UNFINISHED_LIMIT, Job, JobKind, NewJob, bury, claim, complete, enqueue, heartbeat, retry_later
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
 from inference.reading import UseMode
 from reporting.context import Document
@@ -106,9 +106,9 @@ class Worker:
     def _read(self, job: Job) -> Outcome:
         reader = self._reader(str(job.payload["reading"]))
         request = self._request(job)
-        if job.attempts <= self._options.max_attempts:
+        if job.attempts <= self._options.max_attempts and job.unfinished < UNFINISHED_LIMIT:
             return read_study(reader, request, self._options.documents)
-        reason = f"the reading failed {self._options.max_attempts} times and was given up"
+        reason = f"the reading failed {job.attempts - 1} times and was given up"
         return refuse_study(reader, request, self._options.documents, reason)
 
     def _request(self, job: Job) -> ReadRequest:

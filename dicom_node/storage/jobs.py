@@ -110,6 +110,9 @@ def claim(db: Database, kind: JobKind, queue: str | None, owner: str, limit: int
     leased alone, so that it can harm no other; after ``UNFINISHED_LIMIT`` such stops it is buried.
     """
     waiting = _waiting(kind, queue, now)
+    with db.read() as conn:  # an idle node asks many times a second: it must not hold the writers up
+        if conn.execute(select(jobs.c.id).where(waiting).limit(1)).first() is None:
+            return []
     with db.write() as conn:
         _bury_killers(conn, waiting, now)
         query = select(jobs.c.id, jobs.c.unfinished).where(waiting).order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)

@@ -24,7 +24,7 @@ def current_owner(suffix: str = "") -> str:
 
 def owner_alive(owner: str) -> bool:
     """False only when the owner was a process of this host and is gone; of other hosts nothing can be known."""
-    host, pid, start = (owner.split(":") + ["", "", ""])[:3]
+    host, pid, start = [*owner.split(":"), "", "", ""][:3]
     if host != host_name() or not pid.isdigit():
         return True
     return _start_of(int(pid)) == start

@@ -1,0 +1,193 @@
+"""Storing one received object, and what to answer its sender.
+
+Success is answered only when the file and its row have reached the disk. Every refusal is recorded with its reason.
+Statuses: PS3.4 B.2.3 (storage), PS3.7 C.5.11 (processing failure).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicom_node.errors import NodeError, StorageBusy, StorageError
+from dicom_node.ingest.header import Header, Unreadable, read_header
+from dicom_node.ingest.part10 import file_head
+from dicom_node.ingest.policy import Caller
+from dicom_node.storage.database import Database
+from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
+from dicom_node.storage.files import FileStore, SpoolFile
+from dicom_node.storage.instances import NewInstance, record_instance
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900  # the data set is not what the command announced
+CANNOT_PARSE = 0xC001
+ATTRIBUTE_MISSING = 0xC002
+MALFORMED_UID = 0xC003
+
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
+_COMMENT_LIMIT = 64  # VR LO
+
+_log = logging.getLogger(__name__)
+
+
+class Refused(NodeError):  # noqa: N818
+    """The object is not stored. ``status`` goes to the sender, with ``comment`` (at most 64 characters)."""
+
+    def __init__(self, status: int, comment: str) -> None:
+        super().__init__(comment)
+        self.status = status
+        self.comment = comment
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the C-STORE request says of the object that follows it."""
+
+    sop_class_uid: str
+    sop_uid: str
+    transfer_syntax: str
+    caller: Caller
+
+    @property
+    def head(self) -> bytes:
+        return file_head(self.sop_class_uid, self.sop_uid, self.transfer_syntax, self.caller.calling_ae)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``comment``: Error Comment (0000,0902), empty for a success."""
+
+    status: int
+    comment: str = ""
+
+
+class Receiver:
+    """Stores what associations receive; shared by all of them."""
+
+    def __init__(self, db: Database, files: FileStore, watermark_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self._db = db
+        self._files = files
+        self._watermark_bytes = watermark_bytes
+        self._clock = clock
+
+    def begin(self, announced: Announced) -> SpoolFile:
+        """A place for the object's data set. Raises StorageFull at the watermark."""
+        self._files.require_room(self._watermark_bytes)
+        return self._files.spool(announced.head)
+
+    def finish(self, announced: Announced, spool: SpoolFile | None, failure: StorageError | None) -> Answer:
+        """Store a whole received object; ``failure`` is what stopped it on its way to the disk. Raises nothing."""
+        try:
+            self._finish(announced, spool, failure)
+            return Answer(SUCCESS)
+        except Refused as refused:
+            self._record_refusal(announced, refused.status, refused.comment, Severity.WARNING)
+            return Answer(refused.status, refused.comment[:_COMMENT_LIMIT])
+        except StorageBusy as error:
+            self._record_refusal(announced, OUT_OF_RESOURCES, str(error), Severity.ALERT)
+            return Answer(OUT_OF_RESOURCES, "No room or too busy at the moment; send again later")
+        except StorageError as error:
+            self._record_refusal(announced, PROCESSING_FAILURE, str(error), Severity.ALERT)
+            return Answer(PROCESSING_FAILURE, "Storage failed; the operator has been told")
+        except Exception as error:  # noqa: BLE001 - an object must not take its association down; the sender learns of it
+            _log.exception("Internal failure while storing an object")
+            self._record_refusal(announced, PROCESSING_FAILURE, f"Internal failure ({type(error).__name__})", Severity.ALERT)
+            return Answer(PROCESSING_FAILURE, "Internal failure; the operator has been told")
+        finally:
+            if spool is not None:
+                spool.discard()
+
+    def record(self, event: NewEvent) -> None:
+        """Record an event; when the database does not take it, it goes to the log instead."""
+        try:
+            with self._db.write() as conn:
+                record_event(conn, event, self._clock())
+        except StorageError as error:
+            _log.error("Event not recorded: %s (%s)", event.text, error)
+
+    def _finish(self, announced: Announced, spool: SpoolFile | None, failure: StorageError | None) -> None:
+        if failure is not None:
+            raise failure
+        if spool is None or spool.size == 0:
+            raise Refused(CANNOT_PARSE, "The data set is empty")
+        header = self._header(announced, spool)
+        stored = spool.keep(header.study_uid, header.sop_uid)
+        instance = _instance(announced, header, stored.path, stored.size, stored.sha256)
+        with self._db.write() as conn:
+            record_instance(conn, instance, self._clock())
+
+    def _header(self, announced: Announced, spool: SpoolFile) -> Header:
+        try:
+            header = read_header(spool.path, len(announced.head), announced.transfer_syntax)
+        except Unreadable as error:
+            raise Refused(CANNOT_PARSE, f"Data set: {error}") from error
+        _check(header, announced)
+        return header
+
+    def _record_refusal(self, announced: Announced, status: int, reason: str, severity: Severity) -> None:
+        caller = announced.caller
+        text = f"Answered 0x{status:04X}: {reason}"
+        uid = announced.sop_uid if valid_uid(announced.sop_uid) else ""
+        self.record(
+            NewEvent(EventKind.REFUSED_INSTANCE, text, severity, sop_uid=uid, calling_ae=caller.calling_ae, host=caller.host)
+        )
+
+
+def valid_uid(uid: str) -> bool:
+    return len(uid) <= 64 and _UID.fullmatch(uid) is not None
+
+
+def _check(header: Header, announced: Announced) -> None:
+    named = {
+        "SOP Class UID (0008,0016)": header.sop_class_uid,
+        "SOP Instance UID (0008,0018)": header.sop_uid,
+        "Study Instance UID (0020,000D)": header.study_uid,
+        "Series Instance UID (0020,000E)": header.series_uid,
+    }
+    for name, uid in named.items():
+        if not uid:
+            raise Refused(ATTRIBUTE_MISSING, f"{name} is missing or empty")
+        if not valid_uid(uid):
+            raise Refused(MALFORMED_UID, f"{name} is malformed")
+    if header.sop_class_uid != announced.sop_class_uid:
+        raise Refused(DOES_NOT_MATCH, "SOP Class UID differs between command and data set")
+    if header.sop_uid != announced.sop_uid:
+        raise Refused(DOES_NOT_MATCH, "SOP Instance UID differs between command and data set")
+
+
+def _instance(announced: Announced, header: Header, path: str, size: int, sha256: str) -> NewInstance:
+    caller = announced.caller
+    return NewInstance(
+        sop_uid=header.sop_uid,
+        sop_class_uid=header.sop_class_uid,
+        series_uid=header.series_uid,
+        study_uid=header.study_uid,
+        transfer_syntax=announced.transfer_syntax,
+        path=path,
+        size=size,
+        sha256=sha256,
+        patient_digest=_patient_digest(header),
+        calling_ae=caller.calling_ae,
+        called_ae=caller.called_ae,
+        host=caller.host,
+        modality=_defined_term(header.modality),
+        body_part=_defined_term(header.body_part),
+        requested_priority=_defined_term(header.requested_priority),
+    )
+
+
+def _patient_digest(header: Header) -> str:
+    """Tells patients of one study apart; bound to the study, so that it links no two studies."""
+    return hashlib.sha256(f"{header.study_uid}\\{header.patient_id}".encode("utf-8", "replace")).hexdigest()
+
+
+def _defined_term(value: str) -> str:
+    """The first value of a CS attribute (PS3.5 6.2); empty when it is none."""
+    term = value.split("\\")[0].strip().upper()
+    return term if re.fullmatch(r"[A-Z0-9_ ]{1,16}", term) else ""
