@@ -27,6 +27,7 @@ _CONTROL_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 _AGE: Final = re.compile(r"\d{3}[DWMY]")
+_INTEGER: Final = re.compile(r"[+-]?\d{1,11}")
 _DECIMAL: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -60,18 +61,21 @@ def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 def text(header: Dataset, keyword: str) -> str:
     """The element as legal text of its VR; empty where absent or beyond repair. Of several values the first."""
-    value = raw(header, keyword)
-    if isinstance(value, MultiValue | list | tuple):
-        value = next(iter(value), None)
-    if value is None or isinstance(value, Dataset | bytes):
-        return ""
-    try:
-        decoded = str(value)
-    except _READ_ERRORS:
-        return ""
+    values = _decoded(header, keyword)
     if keyword in _IDENTITIES:
-        return one_line(decoded)
-    return legal(decoded, dictionary_VR(keyword))
+        return identity("\\".join(values))
+    return legal(values[0], dictionary_VR(keyword)) if values else ""
+
+
+def texts(header: Dataset, keyword: str) -> list[str]:
+    """All values of the element, each as legal text; the empty ones left out."""
+    legals = (legal(value, dictionary_VR(keyword)) for value in _decoded(header, keyword))
+    return [value for value in legals if value]
+
+
+def identity(value: str) -> str:
+    """``value`` to the letter, but for outer spaces and what no file could hold."""
+    return _CONTROL.sub("", encodable(value)).strip()
 
 
 def legal(value: str, vr: str) -> str:
@@ -87,6 +91,8 @@ def legal(value: str, vr: str) -> str:
             return one_line(value.upper(), 16) if re.fullmatch(r"[A-Za-z0-9 _]{1,16}", value.strip()) else ""
         case "AS":
             return _matching(_AGE, value)
+        case "IS":
+            return _matching(_INTEGER, value)
         case "DS":
             return _matching(_DECIMAL, value)[:16] if len(value.strip()) <= LIMITS["DS"] else ""
         case "UI":
@@ -127,6 +133,21 @@ def _name_group(group: str) -> str:
 def is_uid(value: str) -> bool:
     """Whether it is a UID by PS3.5 9.1."""
     return len(value) <= LIMITS["UI"] and _UID.fullmatch(value) is not None
+
+
+def is_referable(value: str) -> bool:
+    """Whether a foreign UID can stand in an evidence list: legal characters and length; leading zeros are common there."""
+    return re.fullmatch(r"[0-9.]{1,64}", value) is not None
+
+
+def _decoded(header: Dataset, keyword: str) -> list[str]:
+    value = raw(header, keyword)
+    if value is None or isinstance(value, Dataset | bytes):
+        return []
+    try:
+        return [str(one) for one in value] if isinstance(value, MultiValue | list | tuple) else [str(value)]
+    except _READ_ERRORS:
+        return []
 
 
 def _date(value: str) -> str:

@@ -13,7 +13,7 @@ PRIVATE_SCHEME: Final = "99WETREAD"
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A coding scheme: DICOM designator and UID (PS3.16 table 8-1), and the URI that FHIR knows it by (empty where it has none)."""
+    """A coding scheme: its DICOM designator and UID (PS3.16 table 8-1), and the URI that FHIR knows it by."""
 
     designator: str
     uid: str

@@ -1,7 +1,7 @@
-"""Content items of a structured report (PS3.3 C.17.3) as plain datasets, and how values get into datasets.
+"""Content items of a structured report (PS3.3 C.17.3), and how values get into datasets.
 
-Built without a toolkit's templates on purpose: they read the clock, demand attributes that real images lack, and would make
-the builder its own judge. The tests read what is built here with independent readers.
+The items are highdicom's, which checks value types and relationships. Its document classes are not used: they read the clock,
+so that a retry would make another object, and demand attributes that real images lack.
 """
 
 from __future__ import annotations
@@ -10,6 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ContainerContentItem,
+    ContentSequence,
+    ImageContentItem,
+    NumContentItem,
+    TextContentItem,
+    UIDRefContentItem,
+)
 from pydicom import DataElement, Dataset, config
 from pydicom import Sequence as DicomSequence
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -22,7 +32,6 @@ HAS_OBS_CONTEXT: Final = "HAS OBS CONTEXT"
 HAS_CONCEPT_MOD: Final = "HAS CONCEPT MOD"
 HAS_ACQ_CONTEXT: Final = "HAS ACQ CONTEXT"
 HAS_PROPERTIES: Final = "HAS PROPERTIES"
-_SHORT_CODE: Final = 16  # Code Value (0008,0100) is SH; longer ones go to Long Code Value (0008,0119)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,6 @@ class ImageReference:
 
     sop_class_uid: str
     sop_instance_uid: str
-    series_instance_uid: str
     modality: str
     frame_number: int | None = None
 
@@ -49,47 +57,49 @@ def put(dataset: Dataset, **values: Any) -> Dataset:
 
 def coded(code: Code) -> Dataset:
     """An item of a code sequence (PS3.3 section 8)."""
-    long = len(code.value) > _SHORT_CODE
-    return put(
-        Dataset(),
-        **{"LongCodeValue" if long else "CodeValue": one_line(code.value)},
-        CodingSchemeDesignator=one_line(code.scheme, 16),
-        CodeMeaning=one_line(code.meaning, 64),
-    )
-
-
-def container(name: Code, children: Iterable[Dataset], relationship: str = "", template: str = "") -> Dataset:
-    item = _item("CONTAINER", relationship, name, children)
-    put(item, ContinuityOfContent="SEPARATE")
-    if template:
-        put(item, ContentTemplateSequence=[put(Dataset(), MappingResource="DCMR", TemplateIdentifier=template)])
+    item: Dataset = CodedConcept(one_line(code.value), one_line(code.scheme, 16), one_line(code.meaning, 64))
     return item
 
 
+def container(name: Code, children: Iterable[Dataset], relationship: str = "", template: str = "") -> Dataset:
+    item = ContainerContentItem(coded(name), template_id=template or None, relationship_type=relationship or None)
+    return _with_children(item, children)
+
+
 def code_item(relationship: str, name: Code, value: Code, children: Iterable[Dataset] = ()) -> Dataset:
-    return put(_item("CODE", relationship, name, children), ConceptCodeSequence=[coded(value)])
+    return _with_children(CodeContentItem(coded(name), coded(value), relationship), children)
 
 
 def text_item(relationship: str, name: Code, value: str, children: Iterable[Dataset] = ()) -> Dataset:
     """A TEXT item; text that is empty after cleaning becomes a dash, since Text Value must not be empty (type 1C)."""
-    return put(_item("TEXT", relationship, name, children), TextValue=many_lines(value) or "-")
+    return _with_children(TextContentItem(coded(name), many_lines(value) or "-", relationship), children)
 
 
 def uid_item(relationship: str, name: Code, value: str) -> Dataset:
-    return put(_item("UIDREF", relationship, name, ()), UID=value)
+    item: Dataset = UIDRefContentItem(coded(name), value, relationship)
+    return item
 
 
 def percent_item(relationship: str, name: Code, fraction: float, unit: Code, children: Iterable[Dataset] = ()) -> Dataset:
     """A NUM item of ``fraction`` (0..1) in percent, two decimals."""
-    measured = put(Dataset(), NumericValue=f"{100 * fraction:.2f}", MeasurementUnitsCodeSequence=[coded(unit)])
-    return put(_item("NUM", relationship, name, children), MeasuredValueSequence=[measured])
+    item = NumContentItem(coded(name), round(100 * fraction, 2), coded(unit), relationship_type=relationship)
+    return _with_children(item, children)
+
+
+def image_items(relationship: str, name: Code, image: ImageReference | None) -> list[Dataset]:
+    """One IMAGE item, or none where there is no image to refer to."""
+    return [image_item(relationship, name, image)] if image else []
 
 
 def image_item(relationship: str, name: Code, image: ImageReference) -> Dataset:
-    reference = put(Dataset(), ReferencedSOPClassUID=image.sop_class_uid, ReferencedSOPInstanceUID=image.sop_instance_uid)
-    if image.frame_number is not None:
-        put(reference, ReferencedFrameNumber=image.frame_number)
-    return put(_item("IMAGE", relationship, name, ()), ReferencedSOPSequence=[reference])
+    item: Dataset = ImageContentItem(
+        coded(name),
+        image.sop_class_uid,
+        image.sop_instance_uid,
+        referenced_frame_numbers=image.frame_number,
+        relationship_type=relationship,
+    )
+    return item
 
 
 def walk(item: Dataset) -> Iterator[Dataset]:
@@ -109,11 +119,8 @@ def concept(item: Dataset, sequence: str = "ConceptNameCodeSequence") -> Code | 
     return Code(str(value), str(code.get("CodingSchemeDesignator", "")), str(code.get("CodeMeaning", "")))
 
 
-def _item(value_type: str, relationship: str, name: Code, children: Iterable[Dataset]) -> Dataset:
-    item = put(Dataset(), ValueType=value_type, ConceptNameCodeSequence=[coded(name)])
-    if relationship:
-        put(item, RelationshipType=relationship)
+def _with_children(item: Dataset, children: Iterable[Dataset]) -> Dataset:
     below = list(children)
     if below:
-        put(item, ContentSequence=below)
+        item.ContentSequence = ContentSequence(below, is_root=False)
     return item

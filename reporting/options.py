@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 from reporting.errors import DocumentError
 
 FhirStatus = Literal["partial", "registered", "preliminary"]
+FhirWrite = Literal["by-id", "by-search"]
 LANGUAGES: Final = ("en",)
 
 
@@ -19,6 +20,11 @@ class DocumentOptions:
     results are final"; nobody has verified a draft, so the default is its parent, *partial* ("data may be incomplete or
     unverified"). *registered* is for records whose consumers take *partial* for a person's work; *preliminary* for those
     that show nothing less. *final* is not on offer: software never signs.
+    ``fhir_write``: how a Bundle posted twice makes one set of resources. *by-id* (R4 3.1.0.7.1, update as create): each is
+    PUT under an id derived from what it is; any number of findings fits into one transaction. *by-search* (3.1.0.8.1,
+    conditional create): each is POSTed with ifNoneExist, so that a patient or imaging study which the record already holds
+    under its own id is used; for records that keep their own patients, do not let clients name ids, and set no low limit on
+    transactions with conditions (Medplum takes 8 entries, fewer than a catalogue's findings).
     ``patient_identifier_system``, ``accession_identifier_system``: the URIs by which the record knows the site's patient
     and accession numbers; empty: a URI derived from the issuer that the images name, so that equal numbers of two issuers
     never meet.
@@ -27,6 +33,7 @@ class DocumentOptions:
 
     software_version: str
     fhir_status: FhirStatus = "partial"
+    fhir_write: FhirWrite = "by-id"
     language: str = "en"
     manufacturer: str = "WetRead"
     patient_identifier_system: str = ""
@@ -35,6 +42,8 @@ class DocumentOptions:
     def __post_init__(self) -> None:
         if self.fhir_status not in get_args(FhirStatus):
             raise DocumentError(f"fhir_status {self.fhir_status!r} is not on offer; allowed: {', '.join(get_args(FhirStatus))}")
+        if self.fhir_write not in get_args(FhirWrite):
+            raise DocumentError(f"fhir_write {self.fhir_write!r} is not on offer; allowed: {', '.join(get_args(FhirWrite))}")
         if self.language not in LANGUAGES:
             raise DocumentError(f"language {self.language!r} is not on offer; allowed: {', '.join(LANGUAGES)}")
         if not self.software_version.strip() or not self.manufacturer.strip():
@@ -44,4 +53,4 @@ class DocumentOptions:
     def key(self) -> tuple[str, ...]:
         """What of these options changes a document's bytes."""
         systems = (self.patient_identifier_system, self.accession_identifier_system)
-        return (self.software_version, self.fhir_status, self.language, self.manufacturer, *systems)
+        return (self.software_version, self.fhir_status, self.fhir_write, self.language, self.manufacturer, *systems)

@@ -9,6 +9,18 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    EnhancedUSVolumeStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+)
 
 from inference.reading import Code, FrameSource, Reading
 from reporting import clean, codes
@@ -17,6 +29,19 @@ from reporting.context import StudyContext
 from reporting.errors import ContextError
 
 _OFFSET: Final = re.compile(r"([+-])(\d\d)([0-5]\d)")  # Timezone Offset From UTC (0008,0201)
+# Classes of one frame by definition; an instance that holds more all the same gets no frame number (PS3.3 table C.18-4)
+_ONE_FRAME: Final = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        CTImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+        MRImageStorage,
+        PositronEmissionTomographyImageStorage,
+        SecondaryCaptureImageStorage,
+        UltrasoundImageStorage,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +54,36 @@ class Instance:
     modality: str
     frames: int
 
+    @property
+    def legal(self) -> bool:
+        """Whether readers accept a reference to it: one illegal UID makes DCMTK refuse the whole content tree."""
+        return clean.is_uid(self.sop_class_uid) and clean.is_uid(self.sop_instance_uid)
+
+    @property
+    def image(self) -> bool:
+        """Whether an IMAGE item may refer to its SOP class (PS3.3 C.18.4)."""
+        return "Image Storage" in UID(self.sop_class_uid).name or self.sop_class_uid == EnhancedUSVolumeStorage
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceStudy:
     """What the headers say, cleaned.
 
-    ``first``: the header whose patient, study and request attributes are copied. ``instances``: each once, in the order
-    sent, without those that lack a SOP Class, SOP Instance or Series Instance UID (nothing can refer to them).
+    ``first``: the header whose patient, study and request attributes are copied. ``by_uid``: each instance once, in the order
+    sent, without those whose SOP Class, SOP Instance or Series Instance UID is missing or illegal (nothing can refer to them).
     ``written_at``: the reading's time in the time zone of the images where they name one, else as the node gave it.
     """
 
     context: StudyContext
     first: Dataset
-    instances: tuple[Instance, ...]
+    by_uid: dict[str, Instance]
     procedures: tuple[Code, ...]
     requested: tuple[Code, ...]
     written_at: datetime
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        return tuple(self.by_uid.values())
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -53,17 +92,22 @@ class SourceStudy:
     def text(self, keyword: str) -> str:
         return clean.text(self.first, keyword)
 
-    def reference(self, source: FrameSource) -> ImageReference:
-        """The image a frame came from, with its frame number where the image has several."""
-        known = next((one for one in self.instances if one.sop_instance_uid == source.sop_instance_uid), None)
-        several = known is not None and known.frames > 1
+    def reference(self, source: FrameSource | None) -> ImageReference | None:
+        """The image a frame came from, with its frame number where it has several; None where nothing can refer to it."""
+        known = self.by_uid.get(source.sop_instance_uid) if source else None
+        if source is None or known is None or not (known.legal and known.image):
+            return None
+        several = known.frames > 1 and known.sop_class_uid not in _ONE_FRAME
         return ImageReference(
-            sop_class_uid=source.sop_class_uid,
-            sop_instance_uid=source.sop_instance_uid,
-            series_instance_uid=source.series_instance_uid,
-            modality=known.modality if known else "",
-            frame_number=source.frame_number if several or source.frame_number > 1 else None,
+            sop_class_uid=known.sop_class_uid,
+            sop_instance_uid=known.sop_instance_uid,
+            modality=known.modality,
+            frame_number=source.frame_number if several else None,
         )
+
+    def unreferable(self) -> int:
+        """How many of the instances sent no document can refer to."""
+        return sum(1 for header in self.context.headers if not _known(self.by_uid, header))
 
     def procedure_reported(self) -> tuple[Code, ...]:
         """The imaging procedure (IHE AIR): as performed, as requested, or by modality (CID 100)."""
@@ -72,23 +116,25 @@ class SourceStudy:
 
 
 def read_source(context: StudyContext, reading: Reading) -> SourceStudy:
-    """Read a study's headers. Raises ContextError where a document could not be filed: no header, no Study Instance UID, no time zone."""
+    """Read a study's headers.
+
+    Raises ContextError where a document could not be filed: no header, no Study Instance UID, no time zone.
+    """
     if not context.headers:
         raise ContextError("headers: the study has none, so no patient and no study can be named")
     if not context.study_instance_uid.strip():
         raise ContextError("StudyInstanceUID (0020,000D) is empty: a document could not be filed with its study")
     if context.read_at.tzinfo is None:
         raise ContextError("read_at has no time zone; give an aware time")
-    with clean.quiet_headers():
-        first = context.headers[0]
-        return SourceStudy(
-            context=context,
-            first=first,
-            instances=_instances(context.headers, reading),
-            procedures=_first_codes(context.headers, "ProcedureCodeSequence"),
-            requested=_requested_codes(context.headers),
-            written_at=context.read_at.astimezone(_zone(first)) if _zone(first) else context.read_at,
-        )
+    first = context.headers[0]
+    return SourceStudy(
+        context=context,
+        first=first,
+        by_uid=_instances(context.headers, reading),
+        procedures=_first_codes(context.headers, "ProcedureCodeSequence"),
+        requested=_requested_codes(context.headers),
+        written_at=context.read_at.astimezone(_zone(first)) if _zone(first) else context.read_at,
+    )
 
 
 def code_of(item: Dataset) -> Code | None:
@@ -103,14 +149,19 @@ def request_items(source: SourceStudy) -> tuple[Dataset, ...]:
     return clean.items(source.first, "RequestAttributesSequence") or (source.first,)
 
 
-def _instances(headers: Iterable[Dataset], reading: Reading) -> tuple[Instance, ...]:
+def _instances(headers: Iterable[Dataset], reading: Reading) -> dict[str, Instance]:
     sent = (_instance(header) for header in headers)
     read = (Instance(one.sop_class_uid, one.sop_instance_uid, one.series_instance_uid, "", 1) for one in _frames(reading))
     found: dict[str, Instance] = {}
     for instance in (*sent, *read):
-        if instance.sop_class_uid and instance.sop_instance_uid and instance.series_instance_uid:
+        if all(map(clean.is_referable, (instance.sop_class_uid, instance.sop_instance_uid, instance.series_instance_uid))):
             found.setdefault(instance.sop_instance_uid, instance)
-    return tuple(found.values())
+    return found
+
+
+def _known(by_uid: dict[str, Instance], header: Dataset) -> bool:
+    found = by_uid.get(clean.text(header, "SOPInstanceUID"))
+    return found is not None and found.legal
 
 
 def _frames(reading: Reading) -> list[FrameSource]:
@@ -119,9 +170,14 @@ def _frames(reading: Reading) -> list[FrameSource]:
 
 
 def _instance(header: Dataset) -> Instance:
-    uids = (clean.text(header, keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"))
     frames = clean.text(header, "NumberOfFrames")
-    return Instance(*uids, modality=clean.text(header, "Modality"), frames=int(frames) if frames.isdecimal() else 1)
+    return Instance(
+        sop_class_uid=clean.text(header, "SOPClassUID"),
+        sop_instance_uid=clean.text(header, "SOPInstanceUID"),
+        series_instance_uid=clean.text(header, "SeriesInstanceUID"),
+        modality=clean.text(header, "Modality"),
+        frames=int(frames) if frames.isdecimal() else 1,
+    )
 
 
 def _first_codes(headers: Iterable[Dataset], keyword: str) -> tuple[Code, ...]:

@@ -9,7 +9,7 @@ from pydicom.uid import EnhancedSRStorage
 
 from inference.reading import Reading, Sentence
 from reporting import codes, wording
-from reporting.content import CONTAINS, HAS_PROPERTIES, code_item, container, image_item, percent_item, text_item
+from reporting.content import CONTAINS, HAS_PROPERTIES, code_item, container, image_items, percent_item, text_item
 from reporting.context import DocumentKind
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
@@ -45,8 +45,8 @@ def _findings(source: SourceStudy, reading: Reading) -> Dataset:
     model = drafting_model(reading)
     if drafted and model:
         children.append(text_item(CONTAINS, codes.COMMENT, f"Drafted by {wording.model_line(model)}"))
-    if drafted and reading.draft.source:
-        children.append(image_item(CONTAINS, codes.SOURCE_IMAGE, source.reference(reading.draft.source)))
+    if drafted:
+        children += image_items(CONTAINS, codes.SOURCE_IMAGE, source.reference(reading.draft.source))
     return container(codes.FINDINGS, children, CONTAINS)
 
 

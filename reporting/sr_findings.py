@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from pydicom import Dataset
@@ -18,6 +19,7 @@ from reporting.content import (
     code_item,
     container,
     image_item,
+    image_items,
     percent_item,
     text_item,
     uid_item,
@@ -67,29 +69,27 @@ def algorithm(model: ModelVersion) -> list[Dataset]:
 def _root(source: SourceStudy, reading: Reading, options: DocumentOptions) -> Dataset:
     """TID 1500 Measurement Report."""
     children = [language(), *observer(source, options), *procedures(source)]
-    if reading.sources:
-        children.append(_image_library(source, reading.sources))
+    children += _image_library(source, reading.sources)
     if reading.findings:
         groups = [_group(source, reading, finding) for finding in reading.findings]
         children.append(container(codes.IMAGING_MEASUREMENTS, groups, CONTAINS))
-    children.append(_whole_study(reading))
+    children.append(_whole_study(source, reading))
     return container(codes.IMAGING_MEASUREMENT_REPORT, children, template="1500")
 
 
-def _image_library(source: SourceStudy, frames: tuple[FrameSource, ...]) -> Dataset:
+def _image_library(source: SourceStudy, frames: tuple[FrameSource, ...]) -> list[Dataset]:
     """TID 1600: the images that were read, one group per modality; each image once, whatever the number of its frames."""
-    by_uid = {frame.sop_instance_uid: frame for frame in reversed(frames)}
-    images = [source.reference(frame) for frame in reversed(by_uid.values())]
+    found = [image for frame in frames if (image := source.reference(frame))]
+    images = {image.sop_instance_uid: replace(image, frame_number=None) for image in found}.values()
     modalities = dict.fromkeys(image.modality for image in images)
     groups = [_library_group(name, [image for image in images if image.modality == name]) for name in modalities]
-    return container(codes.IMAGE_LIBRARY, groups, CONTAINS)
+    return [container(codes.IMAGE_LIBRARY, groups, CONTAINS)] if groups else []
 
 
 def _library_group(modality: str, images: list[ImageReference]) -> Dataset:
     shared = code_item(HAS_ACQ_CONTEXT, codes.MODALITY, codes.MODALITIES.get(modality, codes.OTHER_MODALITY))
-    whole = [ImageReference(one.sop_class_uid, one.sop_instance_uid, one.series_instance_uid, modality) for one in images]
     return container(
-        codes.IMAGE_LIBRARY_GROUP, [shared, *(image_item(CONTAINS, codes.SOURCE_IMAGE, one) for one in whole)], CONTAINS
+        codes.IMAGE_LIBRARY_GROUP, [shared, *(image_item(CONTAINS, codes.SOURCE_IMAGE, one) for one in images)], CONTAINS
     )
 
 
@@ -113,19 +113,21 @@ def _group(source: SourceStudy, reading: Reading, finding: Finding) -> Dataset:
         code_item(CONTAINS, codes.URGENCY, codes.URGENCY_OF[finding.urgency]),
         text_item(CONTAINS, codes.COMMENT, wording.finding_line(finding)),
     ]
-    if finding.source:
-        children.append(image_item(CONTAINS, codes.SOURCE_OF_MEASUREMENT, source.reference(finding.source)))
+    children += image_items(CONTAINS, codes.SOURCE_OF_MEASUREMENT, source.reference(finding.source))
     return container(codes.MEASUREMENT_GROUP, children, CONTAINS, template="1501")
 
 
-def _whole_study(reading: Reading) -> Dataset:
+def _whole_study(source: SourceStudy, reading: Reading) -> Dataset:
     """TID 1500's Qualitative Evaluations: the outcome for the study as a whole, and how far to trust it."""
     outcome = codes.ASSESSED if reading.assessed else codes.NOT_ASSESSABLE
     children = [
         *notice_items(reading),
         code_item(CONTAINS, codes.OUTCOME, outcome),
         text_item(CONTAINS, codes.CONCLUSION, wording.outcome(reading)),
-        *(text_item(CONTAINS, codes.COMMENT, line) for line in wording.skipped_lines(reading)),
+        *(
+            text_item(CONTAINS, codes.COMMENT, line)
+            for line in (*wording.skipped_lines(reading), *wording.unreferable(source.unreferable()))
+        ),
         text_item(CONTAINS, codes.CATALOGUE, wording.catalogue_line(reading)),
     ]
     return container(codes.QUALITATIVE_EVALUATIONS, children, CONTAINS)

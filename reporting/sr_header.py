@@ -22,7 +22,8 @@ PRODUCT: Final = "WetRead"
 _SEXES: Final = ("M", "F", "O")
 # Patient (PS3.3 C.7.1.1), General Study (C.7.2.1), SR Document Series: type 2 attributes stand even when empty
 _TYPE_2: Final = (
-    "PatientName", "PatientID", "PatientBirthDate", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+    "PatientName", "PatientID", "PatientBirthDate",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
 )  # fmt: skip
 _TYPE_3: Final = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientWeight", "PatientSize", "PatientBirthTime")
 _REQUEST: Final = ("RequestedProcedureID", "RequestedProcedureDescription", "AccessionNumber")
@@ -68,8 +69,7 @@ def encode(ds: Dataset) -> bytes:
     )
     ds.file_meta = meta
     buffer = BytesIO()
-    with clean.quiet_headers():
-        dcmwrite(buffer, ds, enforce_file_format=True)
+    dcmwrite(buffer, ds, enforce_file_format=True)
     return buffer.getvalue()
 
 
@@ -86,7 +86,7 @@ def _patient_and_study(ds: Dataset, source: SourceStudy) -> None:
 
 def _deidentification(ds: Dataset, source: SourceStudy) -> None:
     """Patient Identity Removed needs a method beside it (C.7.1.1, type 1C)."""
-    removed, method = source.text("PatientIdentityRemoved"), source.text("DeidentificationMethod")
+    removed, method = source.text("PatientIdentityRemoved"), clean.texts(source.first, "DeidentificationMethod")
     method_codes = [code for item in clean.items(source.first, "DeidentificationMethodCodeSequence") if (code := code_of(item))]
     if removed == "YES" and (method or method_codes):
         put(ds, PatientIdentityRemoved="YES")
@@ -155,8 +155,11 @@ def _general(ds: Dataset, source: SourceStudy) -> None:
         PreliminaryFlag="PRELIMINARY",
         PerformedProcedureCodeSequence=[coded(code) for code in source.procedures],
     )
-    if offset := source.text("TimezoneOffsetFromUTC"):
-        put(ds, TimezoneOffsetFromUTC=written.strftime("%z") if written.strftime("%z") == offset else offset)
+    offset = source.text("TimezoneOffsetFromUTC")
+    if (
+        offset and written.strftime("%z") == offset
+    ):  # it would speak for the copied study time too, so only the source may say it
+        put(ds, TimezoneOffsetFromUTC=offset)
     if source.instances:
         put(ds, CurrentRequestedProcedureEvidenceSequence=[_evidence(source)])
     if requests := _requests(source):

@@ -40,13 +40,13 @@ def outcome(reading: Reading) -> str:
 
 
 def finding_line(finding: Finding) -> str:
-    """One finding in words: ``Pneumothorax: present, certainty 93.1 % (threshold 50.0 %), STAT.``"""
+    """One finding in words: ``Pneumothorax: present, probability 93.1 % (threshold 50.0 %), STAT.``"""
     name = finding.code.meaning
     if finding.probability is None:
         return f"{name}: not assessable. {sentence(finding.reason or 'No reason was given')}"
     said = "present" if finding.decision is Decision.POSITIVE else "absent"
     urgency = f", {finding.urgency.value}" if finding.decision is Decision.POSITIVE else ""
-    return f"{name}: {said}, certainty {percent(finding.probability)} (threshold {percent(finding.threshold)}){urgency}."
+    return f"{name}: {said}, probability {percent(finding.probability)} (threshold {percent(finding.threshold)}){urgency}."
 
 
 def sentence_line(drafted: Sentence) -> str:
@@ -62,7 +62,15 @@ def no_draft(reading: Reading) -> str:
 def skipped_lines(reading: Reading) -> tuple[str, ...]:
     """How many instances were not read, by reason."""
     counts = Counter(skip.reason for skip in reading.skipped)
-    return tuple(f"{count} {'instance' if count == 1 else 'instances'} not read: {sentence(why)}" for why, count in counts.items())
+    return tuple(
+        f"{count} {'instance' if count == 1 else 'instances'} not read: {sentence(why)}" for why, count in counts.items()
+    )
+
+
+def unreferable(count: int) -> tuple[str, ...]:
+    """Said where the source images' own UIDs keep them from being referred to."""
+    what = "instance has" if count == 1 else "instances have"
+    return (f"{count} {what} no legal UIDs of their own and cannot be referred to.",) if count else ()
 
 
 def catalogue_line(reading: Reading) -> str:
@@ -91,7 +99,8 @@ def _marked(reading: Reading) -> str:
     if not reading.positives:
         return "No finding reached its threshold; this does not exclude disease." if _judged(reading) else ""
     names = ", ".join(
-        f"{finding.code.meaning} {percent(finding.probability or 0.0)} ({finding.urgency.value})" for finding in reading.positives
+        f"{finding.code.meaning} {percent(finding.probability or 0.0)} ({finding.urgency.value})"
+        for finding in reading.positives
     )
     return f"Marked for review: {names}."
 
@@ -106,4 +115,5 @@ def _judged(reading: Reading) -> bool:
 
 
 def _acknowledged(model: ModelVersion) -> str:
-    return f"Use of {model.name} beyond its licence or card is permitted by the operator's record: {sentence(model.acknowledgement)}"
+    record = sentence(model.acknowledgement)
+    return f"Use of {model.name} beyond its licence or card is permitted by the operator's record: {record}"

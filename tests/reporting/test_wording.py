@@ -1,0 +1,56 @@
+from dataclasses import replace
+
+import pytest
+
+from inference.bundles import PHANTOM_MARK
+from inference.reading import DraftReport, UseMode
+from reporting import wording
+from tests.reporting.samples import TRIAGE, reading, unassessed
+
+
+def test_the_phantom_mark_is_the_bundles_own():
+    assert wording.PHANTOM_MARK == PHANTOM_MARK
+
+
+def test_finding_lines_say_each_decision():
+    assert [wording.finding_line(finding) for finding in reading().findings] == [
+        "Pneumothorax: present, probability 93.1 % (threshold 50.0 %), STAT.",
+        "Pleural effusion: absent, probability 2.1 % (threshold 40.0 %).",
+        "Pulmonary nodule: not assessable. The film is lateral.",
+    ]
+
+
+NONE_POSITIVE = replace(reading(), findings=reading().findings[1:2])
+OUTCOMES = {
+    "marked and open": (reading(), "Marked for review: Pneumothorax 93.1 % (STAT). Not assessable: Pulmonary nodule."),
+    "nothing marked": (NONE_POSITIVE, "No finding reached its threshold; this does not exclude disease."),
+    "not assessed": (unassessed(), "Not assessable: The catalogue does not cover CT."),
+    "no findings asked": (replace(reading(), findings=()), "No finding was judged: the catalogue holds none for this study."),
+    "all open": (replace(reading(), findings=reading().findings[2:]), "Not assessable: Pulmonary nodule."),
+}
+
+
+@pytest.mark.parametrize(("read", "wanted"), OUTCOMES.values(), ids=OUTCOMES)
+def test_outcome(read, wanted: str):
+    assert wording.outcome(read) == wanted
+
+
+def test_no_draft_gives_the_nearest_reason():
+    assert (
+        wording.no_draft(replace(reading(), draft=DraftReport((), "No drafting model")))
+        == "No draft text was made: No drafting model."
+    )
+    assert wording.no_draft(replace(unassessed("Lost"), draft=DraftReport(()))) == "No draft text was made: Lost."
+    assert "gave no text" in wording.no_draft(replace(reading(), draft=DraftReport(())))
+
+
+def test_notices_say_phantom_mode_and_permission():
+    assert wording.notices(replace(reading(), models=(TRIAGE,))) == (wording.DISCLAIMER,)
+    said = " ".join(wording.notices(replace(reading(phantom=True), mode=UseMode.SHADOW)))
+    assert all(word in said for word in (wording.DISCLAIMER, PHANTOM_MARK, "shadow mode", "A. Person, 2026"))
+
+
+def test_skipped_instances_are_counted_by_reason():
+    assert wording.skipped_lines(reading()) == ("2 instances not read: no pixels.",)
+    assert wording.unreferable(0) == ()
+    assert wording.unreferable(1)[0].startswith("1 instance has")
