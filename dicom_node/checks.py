@@ -30,6 +30,7 @@ from dicom_node.remote.fhir import FhirPeer, metadata
 from dicom_node.settings import Destination, DicomDestination, FolderDestination, ListenerSettings, Settings, load_settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.jobs import list_jobs
+from dicom_node.terminal import console
 from inference.bundles import Bundle, verify_bundle
 from inference.errors import InferenceError
 from inference.options import check_options
@@ -59,10 +60,10 @@ class Item:
 
 def run(config: Path) -> int:
     """Check and print a line per item. Returns 0 when none failed, else 1."""
-    console = Console(highlight=False)
+    out = console()
     failed = False
     for item in items(config):
-        _print(console, item)
+        _print(out, item)
         failed = failed or item.state is State.FAILED
     return int(failed)
 
@@ -259,7 +260,7 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _print(console: Console, item: Item) -> None:
+def _print(out: Console, item: Item) -> None:
     style = {State.OK: "green", State.WARNING: "bold yellow", State.FAILED: "bold red"}[item.state]
     line = Text.assemble((f"{item.state.value:<8}", style), (f"{item.name}: ", "bold"), item.text)
-    console.print(line, soft_wrap=True)
+    out.print(line, soft_wrap=True)

@@ -32,6 +32,7 @@ def document_options(settings: Settings) -> DocumentOptions:
     return DocumentOptions(
         software_version=software_version(),
         fhir_status=wished.fhir_status,
+        fhir_write=wished.fhir_write,
         patient_identifier_system=wished.patient_identifier_system,
         accession_identifier_system=wished.accession_identifier_system,
     )

@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +20,10 @@ from dicom_node.storage.events import EventRow, list_events
 from dicom_node.storage.job_counts import JobCount, count_jobs
 from dicom_node.storage.jobs import Job, JobKind, JobState, Priority, get_job, list_jobs, rerun
 from dicom_node.storage.results import DocumentRow, ResultRow, documents_of, results_of
+from dicom_node.terminal import console
 
 _COLOURS: Final = {JobState.QUEUED: "cyan", JobState.LEASED: "yellow", JobState.DONE: "green", JobState.DEAD: "bold red"}
+FULL_WIDTH: Final = 120  # characters of a terminal on which a UID of 44 leaves room for an error
 _EVENTS_SEARCHED: Final = 1000
 _Name = TypeVar("_Name", bound=StrEnum)
 
@@ -33,37 +34,37 @@ def show_list(config: Path, state: str | None, kind: str | None, limit: int) -> 
     with _database(config) as db:
         counts = count_jobs(db)
         jobs = list_jobs(db, kind=wanted_kind, state=wanted_state, limit=limit)
-    console = Console(highlight=False)
-    console.print(_counts(counts), soft_wrap=True)
+    out = console()
+    out.print(_counts(counts), soft_wrap=True)
     if jobs:
-        console.print(_table(jobs))
+        out.print(_table(jobs, full=out.width >= FULL_WIDTH))
     return 0
 
 
 def show_one(config: Path, job: int) -> int:
     """Print a job, what it made, and the events of its study. Returns 1 where there is no such job. Raises StorageError."""
-    console = Console(highlight=False)
+    out = console()
     with _database(config) as db:
         found = get_job(db, job)
         if found is None:
-            console.print(_no_such(job), soft_wrap=True)
+            out.print(_no_such(job), soft_wrap=True)
             return 1
         with db.read() as connection:
             results, documents = results_of(connection, found.study_uid), documents_of(connection, found.study_uid)
             events = [e for e in list_events(connection, _EVENTS_SEARCHED) if e.study_uid == found.study_uid]
-    console.print(_facts(found))
+    out.print(_facts(found))
     for line in (*_made(found, results, documents), *map(_event, events)):
-        console.print(line, soft_wrap=True, markup=False)
+        out.print(line, soft_wrap=True, markup=False)
     return 0
 
 
 def retry(config: Path, jobs: Sequence[int]) -> int:
     """Queue jobs again, at once. Returns 1 where one of them was not queued. Raises StorageError."""
-    console = Console(highlight=False)
+    out = console()
     with _database(config) as db:
         answers = [_retry(db, job) for job in jobs]
     for _, words in answers:
-        console.print(words, soft_wrap=True)
+        out.print(words, soft_wrap=True)
     return 0 if all(queued for queued, _ in answers) else 1
 
 
@@ -102,18 +103,24 @@ def _counts(counts: Sequence[JobCount]) -> Text:
     return Text("  ").join(Text(f"{total} {state}", _COLOURS[state] if total else "dim") for state, total in totals)
 
 
-def _table(jobs: Sequence[Job]) -> Table:
+def _table(jobs: Sequence[Job], *, full: bool) -> Table:
+    """``full``: with whole Study Instance UIDs, else with their ends."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("job", "kind", "queue", "state", "priority", "tries", "age"):
         table.add_column(name, no_wrap=True)
-    table.add_column("study", overflow="ellipsis", no_wrap=True, min_width=12)
+    table.add_column("study", no_wrap=True)
     table.add_column("last error", overflow="fold")
     for job in jobs:
         table.add_row(
             str(job.id), job.kind, Text(job.queue), Text(job.state, _COLOURS[job.state]), priority_name(job.priority),
-            str(job.attempts), age(time.time() - job.created_at), job.study_uid, Text(job.last_error),
+            str(job.attempts), age(time.time() - job.created_at), job.study_uid if full else _short(job.study_uid),
+            Text(job.last_error),
         )  # fmt: skip
     return table
+
+
+def _short(uid: str) -> str:
+    return uid if len(uid) < 10 else f"…{uid[-8:]}"
 
 
 def _facts(job: Job) -> Table:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dicom_node.errors import SettingsError
 from dicom_node.settings import PHANTOM
+from dicom_node.terminal import console
 from inference.bundles import MANIFEST, PHANTOM_MARK, Bundle, open_bundle, verify_bundle
 from inference.errors import BundleError
 from inference.phantoms import bundle_folder
@@ -31,15 +31,15 @@ def import_model(kind: str, path: Path, out: Path, bpe: Path | None, name: str |
     if bpe is not None and kind == "biomedclip":
         raise SettingsError("--bpe belongs to biomedgpt; a biomedclip folder holds its own tokenizer")
     bundle = _import(kind, path, out, bpe, name)
-    console = Console(highlight=False)
-    console.print(_table([bundle]))
-    console.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
+    screen = console()
+    screen.print(_table([bundle]))
+    screen.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
     return 0
 
 
 def verify(folders: Sequence[str]) -> int:
     """Compare each bundle's files with their sha256. Returns 1 where one differs or cannot be opened."""
-    console = Console(highlight=False)
+    out = console()
     faults = 0
     for folder in (folder for named in folders for folder in _named(named)):
         try:
@@ -47,10 +47,10 @@ def verify(folders: Sequence[str]) -> int:
             verify_bundle(bundle)
         except BundleError as error:
             faults += 1
-            console.print(Text.assemble(("FAILED  ", "bold red"), str(error)), soft_wrap=True)
+            out.print(Text.assemble(("FAILED  ", "bold red"), str(error)), soft_wrap=True)
         else:
             words = f"{folder}: {bundle.card.name} {bundle.card.version}, {len(bundle.files)} files as they were made"
-            console.print(Text.assemble(("ok      ", "green"), words), soft_wrap=True)
+            out.print(Text.assemble(("ok      ", "green"), words), soft_wrap=True)
     return 1 if faults else 0
 
 
@@ -58,7 +58,7 @@ def show_list(folder: Path | None) -> int:
     """List the shipped bundles and those in ``folder``. Returns 1 where one cannot be opened."""
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"{folder}: no such folder")
-    console = Console(highlight=False)
+    out = console()
     bundles: list[Bundle] = []
     faults = 0
     for place in (*_named(PHANTOM), *_bundles_in(folder)):
@@ -66,8 +66,8 @@ def show_list(folder: Path | None) -> int:
             bundles.append(open_bundle(place))
         except BundleError as error:
             faults += 1
-            console.print(Text.assemble(("FAILED  ", "bold red"), str(error)), soft_wrap=True)
-    console.print(_table(bundles))
+            out.print(Text.assemble(("FAILED  ", "bold red"), str(error)), soft_wrap=True)
+    out.print(_table(bundles))
     return 1 if faults else 0
 
 

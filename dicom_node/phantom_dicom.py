@@ -30,6 +30,8 @@ _DATE, _TIME, _BIRTH = "20260102", "081500", "19700101"
 _GREY_STEP: Final = 12  # stored values to one display grey: 12-bit values that only their window turns back into greys
 _GREY_BASE: Final = 400
 _ANATOMY: Final = {"CHEST": ("816094009", "SCT", "Chest"), "HAND": ("85562004", "SCT", "Hand")}  # CID 4031
+_FILM: Final = ("36554-4", "LN", "XR Chest Single view")
+_SCAN: Final = ("24627-2", "LN", "CT Chest")
 _VIEWS: Final = {  # CID 4010
     "PA": ("272479007", "SCT", "postero-anterior"),
     "AP": ("399348003", "SCT", "antero-posterior"),
@@ -124,6 +126,8 @@ def film_dx(
         LossyImageCompression="00",
         AcquisitionContextSequence=[],
     )
+    if body_part == "CHEST":
+        ds.ProcedureCodeSequence = [_code(*_FILM)]
     _put_pixels(ds, values, photometric, bits=12)
     # PS3.3 C.11.2.1.2.1: with width 255 n + 1 and this centre, base + n g becomes exactly the grey g of 0..255
     width = _GREY_STEP * 255 + 1
@@ -153,6 +157,7 @@ def _ct_slice(hounsfield: NDArray[np.int16], index: int, order: PhantomOrder) ->
         SeriesDescription=f"CHEST axial, {NOTICE}",
         ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
         BodyPartExamined="CHEST",
+        ProcedureCodeSequence=[_code(*_SCAN)],
         PatientPosition="HFS",
         FrameOfReferenceUID=derive_uid("phantom", "frame of reference", order.study_uid),
         PositionReferenceIndicator="",

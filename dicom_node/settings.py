@@ -136,6 +136,7 @@ class DocumentSettings(_Frozen):
     fhir_status: Literal["partial", "registered", "preliminary"] = "partial"
     institution: str = Field("", max_length=64)
     station_name: str = Field("WETREAD", max_length=16)
+    fhir_write: Literal["by-id", "by-search"] = "by-id"
     patient_identifier_system: str = ""
     accession_identifier_system: str = ""
 

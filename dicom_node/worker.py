@@ -18,7 +18,18 @@ from dicom_node.reading_json import to_json
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import instances_of
-from dicom_node.storage.jobs import UNFINISHED_LIMIT, Job, JobKind, NewJob, bury, claim, complete, enqueue, heartbeat, retry_later
+from dicom_node.storage.jobs import (
+    UNFINISHED_LIMIT,
+    Job,
+    JobKind,
+    NewJob,
+    bury,
+    claim,
+    complete,
+    enqueue,
+    heartbeat,
+    retry_later,
+)
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
 from inference.reading import UseMode
 from reporting.context import Document
@@ -118,7 +129,7 @@ class Worker:
             study_instance_uid=job.study_uid,
             paths=tuple(self._files.path(row.path) for row in rows),
             revision=int(job.payload["revision"]),
-            read_at=datetime.fromtimestamp(int(job.created_at), UTC),
+            read_at=datetime.fromtimestamp(int(job.created_at), UTC).astimezone(),
             device_uid=self._options.device_uid,
             station_name=self._options.station_name,
             institution=self._options.institution,

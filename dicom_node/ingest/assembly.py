@@ -6,13 +6,14 @@ dirty again, and the next revision covers it. Nothing is kept in memory: after a
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dicom_node.errors import StorageError
+import structlog
+
+from dicom_node.errors import StorageError, describe
 from dicom_node.ingest.limiter import EventLimiter
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
@@ -22,7 +23,7 @@ from dicom_node.storage.studies import StudyRow, dirty_studies, lock_study, open
 
 READ_QUEUE = "read"
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 
 class CompletionRule(Protocol):
@@ -87,7 +88,7 @@ class Assembler:
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - a study that cannot be planned must not hold up the others
-            _log.exception("A study cannot be planned")
+            _log.error("a study cannot be planned", study_uid=study.study_uid, error=describe(error))
             self._record_failure(study, f"The study cannot be planned ({type(error).__name__}); it is tried again", now)
             return False
 

@@ -7,7 +7,6 @@ writes data sets to the spool as they come instead of keeping them in memory, an
 from __future__ import annotations
 
 import io
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import structlog
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.association import MODE_ACCEPTOR, Association
@@ -22,7 +22,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 
-from dicom_node.errors import StorageError
+from dicom_node.errors import StorageError, describe
 from dicom_node.ingest.contexts import supported_for
 from dicom_node.ingest.limiter import EventLimiter
 from dicom_node.ingest.policy import AssociationPolicy, Caller, Rejection
@@ -32,7 +32,7 @@ from dicom_node.storage.files import SpoolFile
 
 _INVALID_PDU = "Evt19"  # PS3.8 9.2.3: the association is aborted
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 
 @dataclass
@@ -122,7 +122,7 @@ class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]
         try:
             super().receive_primitive(primitive)
         except Exception as error:  # noqa: BLE001 - a command set that cannot be decoded must not end pynetdicom's thread
-            _log.warning("Association aborted: its command set cannot be decoded (%s)", type(error).__name__)
+            _log.warning("association aborted: its command set cannot be decoded", error=describe(error))
             self.dul.event_queue.put(_INVALID_PDU)
 
     def close(self, incoming: Incoming) -> None:

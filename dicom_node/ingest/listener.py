@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
@@ -25,7 +25,7 @@ from dicom_node.storage.files import FileStore
 _BACKLOG = 256  # connections waiting to be accepted; the system's default of 5 drops a modality's burst
 _POLL_S = 0.1
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
             self.bind(event, evt.get_default_handler(event))
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        _log.warning("A connection from %s was lost before its association began", client_address[0])
+        _log.warning("a connection was lost before its association began", host=client_address[0])
 
 
 class _Handler(RequestHandler):  # type: ignore[misc]

@@ -7,13 +7,14 @@ Statuses: PS3.4 B.2.3 (storage), PS3.7 C.5.11 (processing failure).
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dicom_node.errors import NodeError, StorageBusy, StorageError
+import structlog
+
+from dicom_node.errors import NodeError, StorageBusy, StorageError, describe
 from dicom_node.ingest.header import Header, Unreadable, read_header
 from dicom_node.ingest.part10 import file_head
 from dicom_node.ingest.policy import Caller
@@ -33,7 +34,7 @@ MALFORMED_UID = 0xC003
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
 _COMMENT_LIMIT = 64  # VR LO
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 
 class Refused(NodeError):  # noqa: N818
@@ -96,7 +97,7 @@ class Receiver:
             self._record_refusal(announced, PROCESSING_FAILURE, str(error), Severity.ALERT)
             return Answer(PROCESSING_FAILURE, "Storage failed; the operator has been told")
         except Exception as error:  # noqa: BLE001 - an object must not take its association down; the sender learns of it
-            _log.exception("Internal failure while storing an object")
+            _log.error("internal failure while storing an object", error=describe(error))
             self._record_refusal(announced, PROCESSING_FAILURE, f"Internal failure ({type(error).__name__})", Severity.ALERT)
             return Answer(PROCESSING_FAILURE, "Internal failure; the operator has been told")
         finally:
@@ -109,7 +110,7 @@ class Receiver:
             with self._db.write() as conn:
                 record_event(conn, event, self._clock())
         except StorageError as error:
-            _log.error("Event not recorded: %s (%s)", event.text, error)
+            _log.error("event not recorded", reason=event.text, error=str(error))
 
     def _finish(self, announced: Announced, spool: SpoolFile | None, failure: StorageError | None) -> None:
         if failure is not None:

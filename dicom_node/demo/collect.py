@@ -1,0 +1,68 @@
+"""What came back of a study: taken from where it was delivered, never from inside the node, and laid out for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.demo.studies import DemoStudy
+from dicom_node.errors import StorageError
+from dicom_node.reading_json import from_json
+from dicom_node.storage.database import Database
+from dicom_node.storage.jobs import JobKind, list_jobs
+from dicom_node.storage.results import DocumentRow, documents_of, results_of
+from dicom_node.storage.studies import get_study
+from inference.reading import Reading
+from reporting.context import DocumentKind
+from reporting.text import sr_text
+
+
+@dataclass(frozen=True, slots=True)
+class CameBack:
+    """``latency_s``: from the study's last image on the disk to its last document delivered, the quiet time included."""
+
+    study: DemoStudy
+    reading: Reading
+    files: tuple[Path, ...]
+    latency_s: float
+    faults: tuple[str, ...]
+
+
+def collect(db: Database, delivered: Path, out: Path, study: DemoStudy) -> CameBack:
+    """Copy a study's delivered documents to ``out``, SRs also as text, the Bundle indented. Raises StorageError."""
+    with db.read() as connection:
+        row = get_study(connection, study.study_uid)
+        results = results_of(connection, study.study_uid)
+        documents = documents_of(connection, study.study_uid)
+    if row is None or not results:
+        raise StorageError(f"{study.title}: the node has no result for it")
+    sends = list_jobs(db, kind=JobKind.DELIVER, study_uid=study.study_uid, limit=1000)
+    latency = max((job.done_at or 0.0 for job in sends), default=row.last_instance_at) - row.last_instance_at
+    files, faults = _lay_out(delivered, out, study, documents)
+    if len(results) > 1:
+        faults.append(f"was read {len(results)} times")
+    return CameBack(study, from_json(results[0].reading_json), tuple(files), latency, tuple(faults))
+
+
+def _lay_out(delivered: Path, out: Path, study: DemoStudy, documents: tuple[DocumentRow, ...]) -> tuple[list[Path], list[str]]:
+    files: list[Path] = []
+    faults = [f"has no {kind.value}" for kind in DocumentKind if kind.value not in {d.kind for d in documents}]
+    for document in documents:
+        found = [path for path in delivered.glob(f"*{document.uid}*") if not path.name.startswith(".")]
+        if len(found) != 1 or found[0].stat().st_size != document.size:
+            faults.append(f"its {document.kind} was not delivered whole, once")
+            continue
+        files += _write(found[0].read_bytes(), out / f"{study.slug}.{document.kind}", dicom=document.path.endswith(".dcm"))
+    return files, faults
+
+
+def _write(content: bytes, name: Path, *, dicom: bool) -> list[Path]:
+    if dicom:
+        files = {name.with_name(name.name + ".dcm"): content, name.with_name(name.name + ".txt"): sr_text(content).encode()}
+    else:
+        pretty = json.dumps(json.loads(content), indent=2, ensure_ascii=False) + "\n"
+        files = {name.with_name(name.name + ".json"): pretty.encode()}
+    for path, data in files.items():
+        path.write_bytes(data)
+    return list(files)
