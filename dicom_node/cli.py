@@ -84,6 +84,18 @@ def check(config: Config = Path("node.yaml")) -> None:
     raise typer.Exit(checks.run(config))
 
 
+@app.command()
+def events(
+    config: Config = Path("node.yaml"),
+    kind: Annotated[str | None, typer.Option(help="Such as 'refused instance', 'rejected association', 'conflict'.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+) -> None:
+    """List what was refused, rejected, in conflict or failed, newest first, each with its reason."""
+    from dicom_node import jobs_view
+
+    raise typer.Exit(jobs_view.show_events(config, kind, limit))
+
+
 @jobs.command("list")
 def jobs_list(
     config: Config = Path("node.yaml"),
@@ -107,7 +119,7 @@ def jobs_show(job: Annotated[int, typer.Argument(help="Job number.")], config: C
 
 @jobs.command("retry")
 def jobs_retry(job: Annotated[list[int], typer.Argument(help="Job numbers.")], config: Config = Path("node.yaml")) -> None:
-    """Put dead or waiting jobs back at the head of their queue."""
+    """Run dead or done jobs again, at once."""
     from dicom_node import jobs_view
 
     raise typer.Exit(jobs_view.retry(config, job))

@@ -16,7 +16,7 @@ from dicom_node import app
 from dicom_node.errors import SettingsError
 from dicom_node.settings import load_settings
 from dicom_node.storage.database import Database
-from dicom_node.storage.events import EventRow, list_events
+from dicom_node.storage.events import EventKind, EventRow, list_events
 from dicom_node.storage.job_counts import JobCount, count_jobs
 from dicom_node.storage.jobs import Job, JobKind, JobState, Priority, get_job, list_jobs, rerun
 from dicom_node.storage.results import DocumentRow, ResultRow, documents_of, results_of
@@ -66,6 +66,20 @@ def retry(config: Path, jobs: Sequence[int]) -> int:
     for _, words in answers:
         out.print(words, soft_wrap=True)
     return 0 if all(queued for queued, _ in answers) else 1
+
+
+def show_events(config: Path, kind: str | None, limit: int) -> int:
+    """Print the newest events: rejections, refusals, conflicts, failures. Raises SettingsError, StorageError."""
+    wanted = _choose(EventKind, "--kind", kind)
+    with _database(config) as db, db.read() as connection:
+        events = list_events(connection, limit, wanted)
+    out = console()
+    for event in events:
+        where = ", ".join(filter(None, (event.calling_ae, event.host, event.study_uid and f"study {event.study_uid}")))
+        out.print(f"{_event(event)}{f' ({where})' if where else ''}", soft_wrap=True, markup=False)
+    if not events:
+        out.print("no events")
+    return 0
 
 
 def _retry(db: Database, job: int) -> tuple[bool, str]:
