@@ -129,20 +129,7 @@ def film_dx(
     if body_part == "CHEST":
         ds.ProcedureCodeSequence = [_code(*_FILM)]
     _put_pixels(ds, values, photometric, bits=12)
-    # PS3.3 C.11.2.1.2.1: with width 255 n + 1 and this centre, base + n g becomes exactly the grey g of 0..255
-    width = _GREY_STEP * 255 + 1
-    _put(
-        ds,
-        PixelIntensityRelationship="LOG",
-        PixelIntensityRelationshipSign=1 if inverted else -1,
-        RescaleIntercept="0",
-        RescaleSlope="1",
-        RescaleType="US",
-        PresentationLUTShape="INVERSE" if inverted else "IDENTITY",
-        WindowCenter=f"{_GREY_BASE + (width - 1) / 2 + 0.5:g}",
-        WindowWidth=f"{width}",
-        WindowCenterWidthExplanation="as drawn",
-    )
+    _put_grey_scale(ds, inverted=inverted)
     return ds
 
 
@@ -176,6 +163,23 @@ def _ct_slice(hounsfield: NDArray[np.int16], index: int, order: PhantomOrder) ->
     )
     _put_pixels(ds, values, "MONOCHROME2", bits=12)
     return ds
+
+
+def _put_grey_scale(ds: Dataset, *, inverted: bool) -> None:
+    # PS3.3 C.11.2.1.2.1: with width 255 n + 1 and this centre, base + n g becomes exactly the grey g of 0..255
+    width = _GREY_STEP * 255 + 1
+    _put(
+        ds,
+        PixelIntensityRelationship="LOG",
+        PixelIntensityRelationshipSign=1 if inverted else -1,
+        RescaleIntercept="0",
+        RescaleSlope="1",
+        RescaleType="US",
+        PresentationLUTShape="INVERSE" if inverted else "IDENTITY",
+        WindowCenter=f"{_GREY_BASE + (width - 1) / 2 + 0.5:g}",
+        WindowWidth=f"{width}",
+        WindowCenterWidthExplanation="as drawn",
+    )
 
 
 def _order(kind: str, seed: int, patient_id: str | None, study_uid: str | None, priority: str) -> PhantomOrder:

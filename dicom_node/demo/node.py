@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,10 +59,12 @@ def running_node(place: Place) -> Iterator[Node]:
             stdin=subprocess.DEVNULL,
             env=_environment(),
         )
+    before = signal.signal(signal.SIGTERM, _leave)  # by itself SIGTERM would leave the node behind
     try:
         yield _ready(process, place.log)
     finally:
         _stop(process)
+        signal.signal(signal.SIGTERM, before)
 
 
 def send(node: Node, folder: Path) -> None:
@@ -73,6 +76,10 @@ def send(node: Node, folder: Path) -> None:
         raise DemoError(f"the films could not be sent within {SEND_LIMIT_S:g} s") from error
     if done.returncode:
         raise DemoError(f"the films were not accepted:\n{(done.stderr or done.stdout).strip()}")
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _environment() -> dict[str, str]:

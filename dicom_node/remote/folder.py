@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def put(folder: Path, name: str, content: bytes) -> None:
     part = folder / f".{name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".{glob.escape(name)}.*.part"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         with part.open("wb") as file:
             file.write(content)
             file.flush()
