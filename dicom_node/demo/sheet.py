@@ -32,7 +32,7 @@ _SHOWN: Final = 14
 
 _PAGE, _CARD, _EDGE = "#0d1117", "#161b22", "#2b3340"
 _WHITE, _GREY, _FAINT = "#f0f3f6", "#aab4c0", "#6b7684"
-_AMBER, _RED, _ORANGE, _YELLOW, _GREEN, _BLUE = "#f2b544", "#ff5d5d", "#ff9c45", "#f2d14b", "#3fb97c", "#4c8dd6"
+_AMBER, _RED, _ORANGE, _YELLOW, _BLUE = "#f2b544", "#ff5d5d", "#ff9c45", "#f2d14b", "#4c8dd6"
 _URGENCY: Final = {Urgency.STAT: _RED, Urgency.URGENT: _ORANGE, Urgency.ROUTINE: _YELLOW}
 
 
@@ -140,7 +140,7 @@ def _pill_colour(reading: Reading) -> Colour:
     if not reading.assessed:
         return _GREY
     most = sorted(reading.positives, key=lambda finding: list(Urgency).index(finding.urgency))
-    return _colour(most[0]) if most else _GREEN
+    return _colour(most[0]) if most else _BLUE  # not green: nothing marked does not exclude disease
 
 
 def _fitted(canvas: Canvas, words: str, width: float) -> str:

@@ -67,7 +67,7 @@ def _draft(reading: Reading) -> Text:
 
 
 def _style(reading: Reading) -> str:
-    return "bold red" if reading.positives else "yellow" if not reading.assessed else "green"
+    return "bold red" if reading.positives else "yellow" if not reading.assessed else "blue"
 
 
 def _urgency(finding: Finding) -> int:

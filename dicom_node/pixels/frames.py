@@ -20,6 +20,7 @@ from dicom_node.pixels.rules import MOST_FRAMES, NOT_AN_IMAGE, NOT_AN_IMAGE_CLAS
 from inference.reading import Skipped
 
 _Item = TypeVar("_Item")
+_HUMAN_CODES = frozenset({"337915000", "L-85B00"})
 _LOCALIZERS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM"})
 
 
@@ -120,11 +121,23 @@ def _why_not(instance: Instance, kind: str) -> str:
         return "it has no pixel data"
     if not _text(header, "SOPInstanceUID"):
         return "it has no SOP Instance UID, so that no result could refer to it"
+    if _of_an_animal(header):
+        return "it is of an animal, which the models were not made for"
     image_type = header.get("ImageType") or []
     terms = {image_type} if isinstance(image_type, str) else {str(term).strip().upper() for term in image_type}
     if RULES.get(kind, OTHER).kind is Kind.STACK and terms & _LOCALIZERS:
         return "it is a localizer (scout) image, which only shows where the slices lie"
     return ""
+
+
+def _of_an_animal(header: Dataset) -> bool:
+    """Patient Species (PS3.3 C.7.1.1): stated, and not human (SNOMED CT 337915000; SRT L-85B00; CID 7454)."""
+    coded = header.get("PatientSpeciesCodeSequence") or []
+    values = {_text(item, "CodeValue").upper() for item in coded} - {""}
+    words = _text(header, "PatientSpeciesDescription").lower()
+    if values:
+        return not values & _HUMAN_CODES
+    return bool(words) and not any(name in words for name in ("human", "homo sapiens"))
 
 
 def _without_raw_twins(candidates: list[_Candidate], skipped: list[Skipped]) -> list[_Candidate]:

@@ -113,6 +113,12 @@ def test_an_enhanced_stack_is_ordered_by_its_groups() -> None:
     assert [number for _, number in select_frames([enhanced]).chosen] == [2, 3, 1]
 
 
+def species(value: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", "species"
+    return item
+
+
 SKIPPED = {
     "report": (instance("1.1", "SR", None), "structured report"),
     "presentation state": (instance("1.1", "PR", None), "presentation state"),
@@ -128,11 +134,26 @@ SKIPPED = {
     "a billion frames": (instance("1.1", "CT", NumberOfFrames=999_999_999), "999999999 frames"),
     "localizer": (instance("1.1", "CT", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "localizer"),
     "no uid": (instance("", "CT"), "no SOP Instance UID"),
+    "a dog, in words": (instance("1.1", "DX", PatientSpeciesDescription="Canis lupus familiaris"), "of an animal"),
+    "a dog, coded": (instance("1.1", "DX", PatientSpeciesCodeSequence=[species("448771007")]), "of an animal"),
     "video": (
         Instance(Path("1.1"), instance("1.1", "US").header, "1.2.840.10008.1.2.4.102", PLACE),
         "video",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        instance("1.1", "DX", PatientSpeciesDescription="Homo sapiens"),
+        instance("1.1", "DX", PatientSpeciesDescription="HUMAN"),
+        instance("1.1", "DX", PatientSpeciesCodeSequence=[species("337915000")]),
+        instance("1.1", "DX", PatientSpeciesDescription=""),
+    ],
+)
+def test_a_person_is_read(person: Instance) -> None:
+    assert len(select_frames([person]).chosen) == 1
 
 
 @pytest.mark.parametrize(("one", "reason"), SKIPPED.values(), ids=SKIPPED.keys())
