@@ -34,6 +34,12 @@ class GenerationSettings:
     temperature: float = 1.0
     unknown_penalty: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.beam < 1 or self.max_length < 1 or not 0 <= self.min_length <= self.max_length:
+            raise ValueError("a search needs beam ≥ 1, max_length ≥ 1 and min_length in 0..max_length")
+        if self.temperature <= 0 or self.no_repeat_ngram < 0:
+            raise ValueError("a search needs temperature > 0 and no_repeat_ngram ≥ 0")
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:

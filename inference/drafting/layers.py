@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MASKED: Final = float("-inf")
+PATCH_STRIDE: Final = 16  # pixels of a preprocessed image per patch: the stride of the image front
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class OfaConfig:
     code_window: int = 16
     attention_scale_factor: float = 2.0
     batch_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width % self.heads:
+            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads")
 
     @property
     def scale(self) -> float:
@@ -129,11 +134,11 @@ class DecoderLayer(nn.Module):
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, S, d) -> (B, H, S, h)."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def padding_bias(padding: Tensor, like: Tensor) -> Tensor:
-    """-inf at padded keys: (B, 1, 1, S); a single 0 where nothing is padded, which leaves biases one copy for the whole batch."""
+    """-inf at padded keys: (B, 1, 1, S); a single 0 where nothing is padded, so that biases stay one copy for the batch."""
     if not bool(padding.any()):
         return torch.zeros(1, 1, 1, 1, dtype=like.dtype, device=like.device)
     bias = torch.zeros(padding.shape, dtype=like.dtype, device=like.device)

@@ -7,11 +7,12 @@ Letters in shape comments: see ``layers.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from inference.drafting import positions
 from inference.drafting.layers import (
@@ -146,7 +147,7 @@ class Decoder(nn.Module):
         own = _position_scores(self.self_pos_q_linear(place), self.self_pos_k_linear(place), self.config)[0]  # (H, T, T)
         cross = _position_scores(self.cross_pos_q_linear(place), self.cross_pos_k_linear(encoded.positions), self.config)[0]
         return DecoderState(
-            memory=[layer.encoder_attn.memory(encoded.out) for layer in self.layers],
+            memory=[layer.encoder_attn.memory(encoded.out) for layer in self._blocks()],
             self_bias=[own + bias + causal for bias in relative],
             cross_bias=cross,  # (H, T, S)
             padding_bias=padding_bias(encoded.padding, encoded.out),
@@ -159,13 +160,16 @@ class Decoder(nn.Module):
         x = (self.code_layernorm_embedding if codes else self.layernorm_embedding)(target)  # (N, T, d)
         images = state.memory[0][0].shape[0]
         cross = state.cross_bias[:, state.length : end] + state.padding_bias  # (B or 1, H, T, S)
-        for layer, memory, cache, bias in zip(self.layers, state.memory, state.caches, state.self_bias, strict=True):
+        for layer, memory, cache, bias in zip(self._blocks(), state.memory, state.caches, state.self_bias, strict=True):
             x = layer.attend_self(x, cache, bias[:, state.length : end, :end])
             rows = x.reshape(images, -1, x.shape[2])  # (B · beam, 1, d) -> (B, beam, d): the beams share an image's keys
             x = layer.attend_source(rows, memory, cross).reshape(x.shape)
             x = layer.feed_forward(x)
         state.length = end
         return self.layer_norm(x)  # type: ignore[no-any-return]
+
+    def _blocks(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
     def _target(self, length: int, codes: bool) -> tuple[Tensor, list[Tensor]]:
         """Position embeddings (1, T, d) and the relative bias of each layer (H, T, T)."""
@@ -206,6 +210,21 @@ class Ofa(nn.Module):
     def forward(self, tokens: Tensor, images: Tensor | None, target: Tensor) -> Tensor:
         """Teacher forcing: logits (B, T, V) after each of ``target``, int64 (B, T)."""
         return self.decode(target, self.decoder.begin(self.encode(tokens, images), target.shape[1]))
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Skips torch.nn.init. The meta device would too, at the price of 900 imported modules and two seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def empty_model(config: OfaConfig) -> Ofa:
+    """A model whose weights are still to come: their values are whatever the memory held."""
+    with _NoInitialValues():
+        return Ofa(config).eval()
 
 
 def _position_scores(q: Tensor, k: Tensor, config: OfaConfig) -> Tensor:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 from inference.drafting.model import BOS, EOS, UNKNOWN
 from inference.errors import BundleError
@@ -56,7 +57,7 @@ class Tokenizer:
 
     def numbers(self, text: str) -> list[str]:
         """The GPT-2 numbers of a text, as ``dict.txt`` writes them."""
-        return [str(self._encoder[part]) for piece in _PIECES.findall(text) for part in self._merge(_printable(piece))]
+        return [str(self._encoder[part]) for piece in split_pieces(text) for part in self._merge(piece)]
 
     def encode(self, text: str, *, limit: int | None = None) -> list[int]:
         """Token ids of a text, without bos and eos, at most ``limit`` of them. Any text has ids."""
@@ -78,11 +79,10 @@ class Tokenizer:
     def _merge_piece(self, piece: str) -> tuple[str, ...]:
         parts = list(piece)
         while len(parts) > 1:
-            pairs = list(zip(parts, parts[1:], strict=False))
-            best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
+            best = min(pairwise(parts), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
-            parts = _join(parts, best)
+            parts = join_pair(parts, best)
         return tuple(parts)
 
 
@@ -121,15 +121,16 @@ _BYTE_SYMBOLS: Final = byte_symbols()
 _BYTE_OF: Final = {symbol: byte for byte, symbol in enumerate(_BYTE_SYMBOLS)}
 
 
-def _printable(text: str) -> str:
-    return "".join(_BYTE_SYMBOLS[byte] for byte in text.encode("utf-8", "replace"))
+def split_pieces(text: str) -> list[str]:
+    """Cut a text where no merge may cross, each byte of it as its printable character."""
+    return ["".join(_BYTE_SYMBOLS[byte] for byte in piece.encode("utf-8", "replace")) for piece in _PIECES.findall(text)]
 
 
 def _bytes(pieces: str) -> bytes:
     return bytes(_BYTE_OF[symbol] for symbol in pieces)
 
 
-def _join(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
+def join_pair(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
     """Join each occurrence of a pair, from the left."""
     joined: list[str] = []
     for part in parts:
