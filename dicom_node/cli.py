@@ -132,11 +132,14 @@ def models_import(
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder, made new.")],
     bpe: Annotated[Path | None, typer.Option("--bpe", help="Folder with dict.txt, encoder.json and vocab.bpe.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The bundle's name, if not the model's own.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=16, help="Pixels a side, where a biomedgpt checkpoint does not say.")
+    ] = None,
 ) -> None:
     """Convert a downloaded checkpoint once into a bundle that loads with no network and no pickle."""
     from dicom_node import models_view
 
-    raise typer.Exit(models_view.import_model(kind, path, out, bpe, name))
+    raise typer.Exit(models_view.import_model(kind, path, out, bpe, name, image_size))
 
 
 @models.command("verify")

@@ -20,7 +20,7 @@ _IMPORTED: Final = ("biomedclip", "biomedgpt")
 _SHIPPED: Final = ("biomedclip", "biomedgpt")  # kinds of the phantom bundles
 
 
-def import_model(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None) -> int:
+def import_model(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None, image_size: int | None = None) -> int:
     """Convert a downloaded checkpoint into a bundle. Raises SettingsError for arguments, BundleError for the checkpoint."""
     if kind not in _IMPORTED:
         raise SettingsError(f"kind {kind!r}: allowed: {', '.join(_IMPORTED)}")
@@ -30,7 +30,9 @@ def import_model(kind: str, path: Path, out: Path, bpe: Path | None, name: str |
         raise SettingsError(f"--out {out}: is there already and is not empty; a bundle's folder is made new")
     if bpe is not None and kind == "biomedclip":
         raise SettingsError("--bpe belongs to biomedgpt; a biomedclip folder holds its own tokenizer")
-    bundle = _import(kind, path, out, bpe, name)
+    if image_size is not None and kind == "biomedclip":
+        raise SettingsError("--image-size belongs to biomedgpt; a biomedclip folder states its own")
+    bundle = _import(kind, path, out, bpe, name, image_size)
     screen = console()
     screen.print(_table([bundle]))
     screen.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
@@ -71,11 +73,11 @@ def show_list(folder: Path | None) -> int:
     return 1 if faults else 0
 
 
-def _import(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None) -> Bundle:
+def _import(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None, image_size: int | None) -> Bundle:
     if kind == "biomedgpt":
         from inference.drafting.importing import import_biomedgpt  # torch loads only here
 
-        return import_biomedgpt(path, out, bpe=bpe, name=name)
+        return import_biomedgpt(path, out, bpe=bpe, name=name, image_size=image_size)
     from inference.triage.checkpoints import import_biomedclip
 
     return import_biomedclip(path, out, name=name)

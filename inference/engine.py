@@ -18,6 +18,8 @@ from inference.triage.judge import judge, not_assessable
 
 _FRONTAL = {"PA": 0, "AP": 1}  # the draft is written from the best view: a PA film before an AP before one that does not say
 
+_SMALLEST = 32  # pixels of a side; two patches of a ViT-B/16 before any enlargement
+
 
 class Engine:
     """Loaded models, ready to read. Not thread-safe: one thread owns it."""
@@ -55,7 +57,7 @@ class Engine:
         Frames outside the catalogue's scope are not judged and are named with their reason. Where none is left, every
         finding is NOT_ASSESSABLE. Raises DeviceError where the device fails.
         """
-        refused = [(frame, self._catalogue.scope.refuse(frame)) for frame in frames]
+        refused = [(frame, self._catalogue.scope.refuse(frame) or _unfit(frame)) for frame in frames]
         inside = [frame for frame, reason in refused if not reason]
         outside = tuple(Skipped(frame.source.sop_instance_uid, reason) for frame, reason in refused if reason)
         left_out = tuple(dict.fromkeys((*skipped, *outside)))
@@ -98,6 +100,14 @@ class Engine:
             reason=reason,
             device=str(self._device),
         )
+
+
+def _unfit(frame: Frame) -> str:
+    """Why nothing can be seen on a picture, whatever its tags say; empty where something may be."""
+    rows, columns = frame.pixels.shape[:2]
+    if min(rows, columns) < _SMALLEST:
+        return f"the image of {columns}×{rows} pixels is too small to be read"
+    return "the image is of one grey all over" if frame.pixels.min() == frame.pixels.max() else ""
 
 
 def _why_nothing(skipped: tuple[Skipped, ...]) -> str:

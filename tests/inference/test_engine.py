@@ -1,0 +1,147 @@
+"""The engine on the phantom bundles: what it judges, what it refuses, and that it never stays silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inference.engine import Engine
+from inference.errors import BundleError, LicenceError
+from inference.options import EngineOptions, check_options
+from inference.phantoms import bundle_folder
+from inference.phantoms.draw import draw_phantom
+from inference.reading import Decision, Frame, FrameSource, Reading, Skipped, UseMode
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "findings" / "chest_xray.yaml"
+OPTIONS = EngineOptions(
+    triage=bundle_folder("biomedclip"),
+    drafting=bundle_folder("biomedgpt"),
+    catalogue=CATALOGUE,
+    mode=UseMode.ASSIST,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load(OPTIONS)
+
+
+def film(seed: int = 7, findings: frozenset[str] = frozenset({"pneumothorax"}), **changes: str) -> Frame:
+    source = FrameSource(f"1.2.{seed}", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3")
+    frame = Frame(draw_phantom(seed, findings).pixels, source, modality="DX", body_part="CHEST", view="PA")
+    return replace(frame, **changes)
+
+
+def says_why_not(reading: Reading, words: str) -> bool:
+    return (
+        not reading.assessed
+        and words in reading.reason
+        and all(f.decision is Decision.NOT_ASSESSABLE and f.probability is None and f.reason for f in reading.findings)
+        and not reading.draft.sentences
+        and bool(reading.draft.reason)
+    )
+
+
+def test_a_pneumothorax_is_marked_and_drafted(engine: Engine) -> None:
+    reading = engine.read([film()])
+    found = {finding.key: finding for finding in reading.findings}
+    assert found["pneumothorax"].decision is Decision.POSITIVE
+    assert found["pneumothorax"].source == film().source
+    assert "pneumothorax" in reading.draft.text
+    assert reading.phantom
+    assert [model.kind for model in reading.models] == ["biomedclip", "biomedgpt"]
+
+
+def test_findings_the_model_never_learned_are_not_assessable(engine: Engine) -> None:
+    found = {finding.key: finding for finding in engine.read([film()]).findings}
+    assert found["rib_fracture"].decision is Decision.NOT_ASSESSABLE
+    assert found["rib_fracture"].reason
+
+
+REFUSED = {
+    "CT": (film(modality="CT"), "CT"),
+    "lateral": (film(view="LL"), "LL"),
+    "hand": (film(body_part="HAND"), "HAND"),
+}
+
+
+@pytest.mark.parametrize(("frame", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_the_catalogue_does_not_cover_is_not_assessable(engine: Engine, frame: Frame, words: str) -> None:
+    reading = engine.read([frame])
+    assert says_why_not(reading, words)
+    assert reading.sources == ()
+
+
+def test_nothing_to_read_still_answers(engine: Engine) -> None:
+    assert says_why_not(engine.read([]), "holds no image")
+    assert says_why_not(engine.read([], [Skipped("1.2", "it is a structured report, not an image")]), "structured report")
+    assert says_why_not(engine.refuse("the disk burned"), "the disk burned")
+
+
+def test_a_lateral_beside_a_frontal_is_named_and_does_not_decide(engine: Engine) -> None:
+    lateral = replace(film(view="LL"), source=FrameSource("1.2.99", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3"))
+    reading = engine.read([lateral, film()])
+    assert reading.sources == (film().source,)
+    assert [skip.sop_instance_uid for skip in reading.skipped] == ["1.2.99"]
+
+
+def test_the_same_frames_read_the_same(engine: Engine) -> None:
+    assert engine.read([film(11, frozenset())]) == engine.read([film(11, frozenset())])
+
+
+def test_without_a_drafting_model_the_reading_says_so() -> None:
+    reading = Engine.load(replace(OPTIONS, drafting=None)).read([film()])
+    assert reading.draft.reason == "no drafting model is configured for this reading"
+    assert len(reading.models) == 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.full((200, 200), 90, np.uint8), "one grey"),
+        (np.eye(20, dtype=np.uint8), "too small"),
+        (np.zeros((1, 1), np.uint8), "small"),
+    ],
+    ids=["flat", "20 x 20", "1 x 1"],
+)
+def test_a_picture_of_nothing_is_not_assessable(engine: Engine, pixels: NDArray[np.uint8], words: str) -> None:
+    assert says_why_not(engine.read([replace(film(), pixels=pixels)]), words)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"triage": Path("nowhere")}, BundleError, "wetread models import"),
+        ({"triage": bundle_folder("biomedgpt")}, BundleError, "biomedgpt bundle"),
+        ({"drafting": bundle_folder("biomedclip")}, BundleError, "biomedclip bundle"),
+        ({"device": "cuda:0"}, BundleError, "no CUDA device"),
+    ],
+)
+def test_what_cannot_be_loaded_is_told(change: dict[str, object], error: type[Exception], words: str) -> None:
+    import torch
+
+    if "device" in change and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(error, match=words):
+        Engine.load(replace(OPTIONS, **change))  # type: ignore[arg-type]
+
+
+def test_a_licence_is_enforced_before_a_model_is_loaded(tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    shutil.copytree(bundle_folder("biomedgpt"), tmp_path / "real")
+    manifest = tmp_path / "real" / "bundle.json"
+    data = json.loads(manifest.read_text())
+    data["card"] |= {"phantom": False, "name": "BiomedGPT", "allowed_modes": ["research"]}
+    manifest.write_text(json.dumps(data))
+    options = replace(OPTIONS, drafting=tmp_path / "real")
+    with pytest.raises(LicenceError, match="BiomedGPT"):
+        check_options(options)
+    check_options(replace(options, acknowledgements={"BiomedGPT": "the authors, in writing"}))
+    check_options(replace(options, mode=UseMode.RESEARCH))
