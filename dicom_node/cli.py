@@ -127,7 +127,7 @@ def jobs_retry(job: Annotated[list[int], typer.Argument(help="Job numbers.")], c
 
 @models.command("import")
 def models_import(
-    kind: Annotated[str, typer.Argument(help="biomedclip · biomedgpt")],
+    kind: Annotated[str, typer.Argument(help="biomedclip · clip · biomedgpt")],
     path: Annotated[Path, typer.Argument(help="What you downloaded: a checkpoint file or folder.")],
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder, made new.")],
     bpe: Annotated[Path | None, typer.Option("--bpe", help="Folder with dict.txt, encoder.json and vocab.bpe.")] = None,
@@ -135,11 +135,14 @@ def models_import(
     image_size: Annotated[
         int | None, typer.Option("--image-size", min=16, help="Pixels a side, where a biomedgpt checkpoint does not say.")
     ] = None,
+    text_tower: Annotated[
+        Path | None, typer.Option("--text-tower", help="Folder with the BERT config.json and tokenizer of biomedclip.")
+    ] = None,
 ) -> None:
     """Convert a downloaded checkpoint once into a bundle that loads with no network and no pickle."""
     from dicom_node import models_view
 
-    raise typer.Exit(models_view.import_model(kind, path, out, bpe, name, image_size))
+    raise typer.Exit(models_view.import_model(kind, path, out, models_view.ImportOptions(name, bpe, image_size, text_tower)))
 
 
 @models.command("verify")

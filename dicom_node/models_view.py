@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,23 +17,33 @@ from inference.bundles import MANIFEST, PHANTOM_MARK, Bundle, open_bundle, verif
 from inference.errors import BundleError
 from inference.phantoms import bundle_folder
 
-_IMPORTED: Final = ("biomedclip", "biomedgpt")
+_OWN_OPTIONS: Final = {"biomedclip": ("text_tower",), "clip": (), "biomedgpt": ("bpe", "image_size")}  # by kind
 _SHIPPED: Final = ("biomedclip", "biomedgpt")  # kinds of the phantom bundles
 
 
-def import_model(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None, image_size: int | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What a checkpoint may need said: ``bpe`` and ``image_size`` for biomedgpt, ``text_tower`` for biomedclip."""
+
+    name: str | None = None
+    bpe: Path | None = None
+    image_size: int | None = None
+    text_tower: Path | None = None
+
+
+def import_model(kind: str, path: Path, out: Path, options: ImportOptions) -> int:
     """Convert a downloaded checkpoint into a bundle. Raises SettingsError for arguments, BundleError for the checkpoint."""
-    if kind not in _IMPORTED:
-        raise SettingsError(f"kind {kind!r}: allowed: {', '.join(_IMPORTED)}")
+    if kind not in _OWN_OPTIONS:
+        raise SettingsError(f"kind {kind!r}: allowed: {', '.join(_OWN_OPTIONS)}")
     if not path.exists():
         raise SettingsError(f"{path}: no such file or folder; download the checkpoint and give its path here")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"--out {out}: is there already and is not empty; a bundle's folder is made new")
-    if bpe is not None and kind == "biomedclip":
-        raise SettingsError("--bpe belongs to biomedgpt; a biomedclip folder holds its own tokenizer")
-    if image_size is not None and kind == "biomedclip":
-        raise SettingsError("--image-size belongs to biomedgpt; a biomedclip folder states its own")
-    bundle = _import(kind, path, out, bpe, name, image_size)
+    for owner, names in _OWN_OPTIONS.items():
+        for option in names:
+            if kind != owner and getattr(options, option) is not None:
+                raise SettingsError(f"--{option.replace('_', '-')} belongs to {owner}, not to {kind}")
+    bundle = _import(kind, path, out, options)
     screen = console()
     screen.print(_table([bundle]))
     screen.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
@@ -73,14 +84,16 @@ def show_list(folder: Path | None) -> int:
     return 1 if faults else 0
 
 
-def _import(kind: str, path: Path, out: Path, bpe: Path | None, name: str | None, image_size: int | None) -> Bundle:
+def _import(kind: str, path: Path, out: Path, options: ImportOptions) -> Bundle:
     if kind == "biomedgpt":
         from inference.drafting.importing import import_biomedgpt  # torch loads only here
 
-        return import_biomedgpt(path, out, bpe=bpe, name=name, image_size=image_size)
-    from inference.triage.checkpoints import import_biomedclip
+        return import_biomedgpt(path, out, bpe=options.bpe, name=options.name, image_size=options.image_size)
+    from inference.triage.checkpoints import import_biomedclip, import_clip
 
-    return import_biomedclip(path, out, name=name)
+    if kind == "clip":
+        return import_clip(path, out, name=options.name)
+    return import_biomedclip(path, out, name=options.name, text_tower=options.text_tower)
 
 
 def _named(named: str) -> tuple[Path, ...]:

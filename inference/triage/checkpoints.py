@@ -99,6 +99,7 @@ def _fill(part: Path, path: Path, text_tower: Path | None, bert: bool) -> None:
     if bert:
         _copy_text_tower(part, [path, *([text_tower] if text_tower else [])])
     save_file(state, str(part / WEIGHTS), metadata={"format": "pt"})
+    (part / WEIGHTS).chmod(0o644)  # safetensors writes 0600; the node seldom runs as who imports
     _account(path, state, open_folder(part, torch.device("cpu")).net.state_dict())
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from dicom_node import models_view
 from dicom_node.errors import SettingsError
+from dicom_node.models_view import ImportOptions
 from inference.bundles import BundleCard, write_manifest
+from inference.phantoms import bundle_folder
 from inference.reading import UseMode
+
+NONE = ImportOptions()
 
 
 @pytest.fixture
@@ -66,19 +71,33 @@ def test_list_of_a_folder_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "out", "bpe", "said"),
+    ("kind", "path", "out", "options", "said"),
     [
-        pytest.param("biomedbert", ".", "new", None, "allowed: biomedclip, biomedgpt", id="unknown kind"),
-        pytest.param("biomedclip", "nowhere", "new", None, "no such file or folder", id="nothing at the path"),
-        pytest.param("biomedclip", ".", "full", None, "not empty", id="out is in use"),
-        pytest.param("biomedclip", ".", "new", ".", "--bpe belongs to biomedgpt", id="bpe for the wrong kind"),
+        pytest.param("biomedbert", ".", "new", NONE, "allowed: biomedclip, clip, biomedgpt", id="unknown kind"),
+        pytest.param("biomedclip", "nowhere", "new", NONE, "no such file or folder", id="nothing at the path"),
+        pytest.param("biomedclip", ".", "full", NONE, "not empty", id="out is in use"),
+        pytest.param("biomedclip", ".", "new", ImportOptions(bpe=Path()), "--bpe belongs to biomedgpt", id="bpe"),
+        pytest.param("clip", ".", "new", ImportOptions(image_size=224), "--image-size belongs to biomedgpt", id="size"),
+        pytest.param(
+            "biomedgpt", ".", "new", ImportOptions(text_tower=Path()), "--text-tower belongs to biomedclip", id="tower"
+        ),
     ],
 )
 def test_import_refuses_a_mistake_before_anything_is_made(
-    tmp_path: Path, kind: str, path: str, out: str, bpe: str | None, said: str
+    tmp_path: Path, kind: str, path: str, out: str, options: ImportOptions, said: str
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(SettingsError, match=said):
-        models_view.import_model(kind, tmp_path / path, tmp_path / out, None if bpe is None else tmp_path / bpe, None)
+        models_view.import_model(kind, tmp_path / path, tmp_path / out, options)
     assert not (tmp_path / "new").exists()
+
+
+def test_import_makes_a_bundle_that_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    downloaded = tmp_path / "downloaded"
+    shutil.copytree(bundle_folder("biomedclip"), downloaded)
+    for left_behind in ("bundle.json", "wetread.json"):
+        (downloaded / left_behind).unlink()
+    assert models_view.import_model("biomedclip", downloaded, tmp_path / "made", ImportOptions(name="Ours")) == 0
+    assert models_view.verify([str(tmp_path / "made")]) == 0
+    assert "Ours" in capsys.readouterr().out

@@ -68,10 +68,10 @@ def test_the_drawn_finding_is_found(triage: Triage, catalogue: FindingsCatalogue
 
 
 def test_ranks_unseen_films(triage: Triage, catalogue: FindingsCatalogue) -> None:
-    """The benchmark's bar on a sample: 90 films, area under the ROC curve at least 0.93 for each finding."""
+    """The benchmark's bar on a sample: 90 films, area under the ROC curve at least 0.95 for each finding."""
     films = [draw_phantom(seed, size=224) for seed in range(BENCHMARK_SEEDS, BENCHMARK_SEEDS + 90)]
     source = FrameSource("2.25.1", "1.2.840.10008.5.1.4.1.1.1.1", "2.25.1")
     scores = triage.score([Frame(film.pixels, source, "DX") for film in films])
     columns = [catalogue.keys.index(key) for key in KEYS]
     labels = np.array([[key in film.findings for key in KEYS] for film in films])
-    assert min(area_under_curve(scores[:, columns], labels)) >= 0.93
+    assert min(area_under_curve(scores[:, columns], labels)) >= 0.95

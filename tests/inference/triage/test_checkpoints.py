@@ -52,6 +52,7 @@ def test_an_imported_model_answers_as_before(
 ) -> None:
     bundle = import_biomedclip(hub, tmp_path / "out", text_tower=tmp_path / "tower")
     verify_bundle(bundle)
+    assert bundle.path("open_clip_model.safetensors").stat().st_mode & 0o444 == 0o444  # the node runs as another user
     assert bundle == open_bundle(tmp_path / "out", kinds=["biomedclip"])
     assert [path.suffix for path in bundle.folder.iterdir() if path.suffix in (".bin", ".pt", ".part")] == []
     source = FrameSource("1.2.3", "1.2.840.10008.5.1.4.1.1.1.1", "1.2")
