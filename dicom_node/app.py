@@ -6,6 +6,7 @@ it held is lost, because jobs are leased, not removed. Models and torch never lo
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -59,14 +60,28 @@ def check_models(settings: Settings) -> None:
 
 
 def open_database(settings: Settings) -> Database:
-    """The node's database, created and migrated where needed. Raises StorageError."""
-    if not settings.database:
-        settings.data_folder.mkdir(parents=True, exist_ok=True)
+    """The node's database, created and migrated where needed. Raises SettingsError, StorageError."""
+    _made_data_folder(settings)
     return Database.open(settings.database_url)
 
 
 def open_files(settings: Settings) -> FileStore:
-    return FileStore(settings.data_folder)
+    """The node's file store. Raises SettingsError where its folder cannot be made or written, StorageError."""
+    return FileStore(_made_data_folder(settings))
+
+
+def _made_data_folder(settings: Settings) -> Path:
+    """Made where it is missing, closed to other users: it holds patients' images."""
+    folder = settings.data_folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable for this user")
+    except OSError as error:
+        raise SettingsError(
+            f"key 'data': {folder} cannot be used ({error.strerror}); name a folder this user may write"
+        ) from error
+    return folder
 
 
 def serve(file: Path) -> int:
@@ -136,11 +151,13 @@ def deliver(file: Path, parent: int) -> int:
 
 def installation_uid(settings: Settings) -> str:
     """The device UID of this installation, made once and kept beside the data (PS3.5 B.2, UUID-derived)."""
-    file = settings.data_folder / "device.uid"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = _made_data_folder(settings) / "device.uid"
     part = file.with_suffix(f".{os.getpid()}.part")
     if not file.exists():
-        part.write_text(f"2.25.{uuid.uuid4().int}\n", "ascii")
+        with part.open("w", encoding="ascii") as out:
+            out.write(f"2.25.{uuid.uuid4().int}\n")
+            out.flush()
+            os.fsync(out.fileno())
         try:
             os.link(part, file)  # of two processes that start at once, one wins and both read the same
         except FileExistsError:

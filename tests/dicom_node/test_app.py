@@ -1,0 +1,67 @@
+"""The composition root: what it makes on disk, and what it asks of a study."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node import app
+from dicom_node.errors import SettingsError
+from dicom_node.settings import Settings
+from dicom_node.storage.instances import InstanceRow
+
+
+def site(folder: Path, data: str = "data") -> Settings:
+    return Settings(folder=folder, data=Path(data))
+
+
+def test_the_data_folder_is_closed_to_other_users(tmp_path: Path) -> None:
+    app.open_database(site(tmp_path)).close()
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_unusable_data_folder_is_told_by_its_key(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    for use in (app.open_database, app.open_files, app.installation_uid):
+        with pytest.raises(SettingsError, match=r"key 'data'.*cannot be used"):
+            use(site(tmp_path))
+
+
+def test_the_installation_keeps_its_uid(tmp_path: Path) -> None:
+    first = app.installation_uid(site(tmp_path))
+    assert first == app.installation_uid(site(tmp_path))
+    assert first.startswith("2.25.")
+    assert len(first) <= 64
+    assert first != app.installation_uid(site(tmp_path / "another"))
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["device.uid"]
+
+
+def row(**changes: str) -> InstanceRow:
+    text = dict.fromkeys((field.name for field in fields(InstanceRow)), "")
+    given: dict[str, Any] = {**text, **changes, "size": 1, "id": 1, "copy": 0, "set_aside": False, "received_at": 0.0}
+    return InstanceRow(**given)
+
+
+def test_a_study_is_asked_for_all_its_terms() -> None:
+    film = row(modality="dx", body_part="CHEST", calling_ae="CT1")
+    facts = app.study_facts([film, row(modality="SR", requested_priority="STAT", calling_ae="ED")])
+    assert facts.modalities == {"DX", "SR"}
+    assert facts.body_parts == {"CHEST"}
+    assert facts.requested_priorities == {"STAT"}
+    assert facts.calling_aes == {"CT1", "ED"}
+
+
+def test_without_a_routes_file_everything_goes_everywhere(tmp_path: Path) -> None:
+    route = app.routes_of(site(tmp_path)).match(app.study_facts([row()]))
+    assert route.reading == "chest_xray"
+
+
+def test_a_missing_bundle_is_told_before_anything_starts(tmp_path: Path) -> None:
+    from inference.errors import BundleError
+
+    settings = Settings.model_validate({"folder": tmp_path, "readings": {"chest": {"triage": "models/none"}}})
+    with pytest.raises(BundleError, match="wetread models import"):
+        app.check_models(settings)
