@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 test unit acceptance: export OMP_NUM_THREADS := 1  # two test processes share the cores; torch's own threads would fight
 
 .PHONY: demo test check unit acceptance setup peers lock format clean

@@ -10,7 +10,6 @@ import argparse
 import json
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +147,7 @@ def _unpickle(path: Path) -> Any:
         raise BundleError(
             f"{path}: refused, and nothing of it was run: it holds more than tensors and settings ({reason})"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:
         raise BundleError(
             f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}); download or copy it again"
         ) from error

@@ -15,9 +15,11 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support import peer_path
+
 T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
-SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])  # Debian puts Orthanc in sbin
+SYSTEM_PATH = os.pathsep.join([peer_path(), "/usr/sbin", "/usr/local/sbin"])  # Debian puts Orthanc in sbin
 
 
 def require(program: str, package: str) -> str:

@@ -36,6 +36,7 @@ from dicom_node.ingest.receive import Receiver
 from dicom_node.storage import files as module
 from dicom_node.storage.events import EventKind, Severity
 from dicom_node.storage.files import FileStore
+from tests.support import peer_path
 
 SC = "1.2.840.10008.5.1.4.1.1.7"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -378,16 +379,20 @@ def test_many_senders_at_once(start: Start, make: Make) -> None:
     assert all(len(node.rows(f"1.2.{number + 1}.{image}")) == 1 for number in range(12) for image in range(3))
 
 
-@pytest.mark.skipif(not shutil.which("dcmsend"), reason="DCMTK's dcmsend is not installed")
+@pytest.mark.skipif(not shutil.which("dcmsend", path=peer_path()), reason="DCMTK's dcmsend is not installed")
 def test_dcmtk_sends_and_is_rejected_by_name(start: Start, make: Make, send_file: Callable[[Dataset], Path]) -> None:
     node = start()
     file = send_file(make())
-    for command in (["echoscu"], ["storescu"], ["dcmsend"]):
-        ending = [] if command == ["echoscu"] else [str(file)]
-        subprocess.run([*command, "-aec", "WETREAD", "127.0.0.1", str(node.port), *ending], check=True, timeout=60)
+    for program in ("echoscu", "storescu", "dcmsend"):
+        ending = [] if program == "echoscu" else [str(file)]
+        subprocess.run([_dcmtk(program), "-aec", "WETREAD", "127.0.0.1", str(node.port), *ending], check=True, timeout=60)
     assert len(node.rows("1.2.3.4")) == 1
     refused = subprocess.run(
-        ["echoscu", "-aec", "NOBODY", "127.0.0.1", str(node.port)], capture_output=True, text=True, timeout=60, check=False
+        [_dcmtk("echoscu"), "-aec", "NOBODY", "127.0.0.1", str(node.port)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert refused.returncode != 0
     assert "Called AE Title Not Recognized" in refused.stderr + refused.stdout
@@ -415,3 +420,9 @@ def _until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.01)
+
+
+def _dcmtk(program: str) -> str:
+    found = shutil.which(program, path=peer_path())
+    assert found, f"{program} is not installed though dcmsend is"
+    return found
