@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,7 +26,8 @@ from dicom_node.settings import FolderDestination, Settings, load_settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import InstanceRow
-from dicom_node.storage.jobs import release_dead
+from dicom_node.storage.job_counts import count_jobs
+from dicom_node.storage.jobs import JobKind, JobState, release_dead
 from dicom_node.storage.owner import current_owner, owner_alive
 from dicom_node.supervisor import TICK_S, children, stop_on_signal
 from inference.options import check_options
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from dicom_node.ingest.listener import Listener
     from dicom_node.settings import Destination
     from dicom_node.storage.studies import StudyRow
+    from inference.engine import Engine
 
-USER_ERROR: Final = 2  # exit status where the operator must change something; restarting alone will not help
 _LOOK_FOR_DEAD_S: Final = 3.0
 _log = structlog.get_logger()
 
@@ -128,7 +129,7 @@ def work(file: Path, parent: int) -> int:
         poll_seconds=settings.work.poll_seconds,
     )
     _log.info("working", model=[f"{m.name} {m.version}" for e in engines.values() for m in e.models], mode=settings.mode)
-    Worker(db, open_files(settings), engines.__getitem__, options, current_owner("work")).run(stop)
+    Worker(db, open_files(settings), partial(_engine, engines), options, current_owner("work")).run(stop)
     db.close()
     return 0
 
@@ -142,11 +143,37 @@ def deliver(file: Path, parent: int) -> int:
     stop = stop_on_signal(parent)
     db = open_database(settings)
     wished = settings.delivery
-    policy = RetryPolicy(wished.first_retry_s, wished.max_retry_s, wished.give_up_hours * 3600, wished.poll_seconds)
+    policy = RetryPolicy(
+        wished.first_retry_s,
+        wished.max_retry_s,
+        wished.give_up_hours * 3600,
+        wished.poll_seconds,
+        lease_s=_lease_seconds(settings.destinations.values()),
+    )
+    _tell_of_unserved(db, settings)
     sends = {name: _send(settings, destination) for name, destination in settings.destinations.items()}
     Deliverer(db, open_files(settings), sends, policy, current_owner("deliver")).run(stop)
     db.close()
     return 0
+
+
+def _engine(engines: Mapping[str, Engine], reading: str) -> Engine:
+    if reading not in engines:
+        raise SettingsError(f"reading {reading!r} of the job is no longer in the settings; there are: {', '.join(engines)}")
+    return engines[reading]
+
+
+def _lease_seconds(destinations: Iterable[Destination]) -> float:
+    """Longer than one delivery can take: connect, negotiate, send and answer each have the destination's timeout."""
+    return 60 + 4 * max((one.timeout_s for one in destinations if not isinstance(one, FolderDestination)), default=15.0)
+
+
+def _tell_of_unserved(db: Database, settings: Settings) -> None:
+    """Deliveries that wait for a destination which the settings no longer name would wait in silence."""
+    for count in count_jobs(db):
+        waiting = count.kind is JobKind.DELIVER and count.state in (JobState.QUEUED, JobState.LEASED)
+        if waiting and count.queue not in settings.destinations:
+            _log.error("deliveries wait for a destination the settings lack", destination=count.queue, count=count.count)
 
 
 def installation_uid(settings: Settings) -> str:

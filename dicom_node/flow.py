@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from dicom_node.errors import PixelError
+from dicom_node.errors import PixelError, StorageError
 from dicom_node.pixels import Instance, read_instance, render_frame, select_frames
 from inference.reading import Frame, Reading, Skipped
 from reporting.context import Document, StudyContext
@@ -64,11 +64,12 @@ def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions) -
 
 def refuse_study(reader: Reader, request: ReadRequest, options: DocumentOptions, reason: str) -> Outcome:
     """The documents of a study that could not be read, saying so: never silence. Raises as ``read_study``."""
-    instances, unreadable = _open(request.paths)
+    instances, unreadable = _open(request.paths, and_missing=True)
     return _document(reader.refuse(reason, unreadable), instances, request, options, ())
 
 
-def _open(paths: Sequence[Path]) -> tuple[list[Instance], tuple[Skipped, ...]]:
+def _open(paths: Sequence[Path], *, and_missing: bool = False) -> tuple[list[Instance], tuple[Skipped, ...]]:
+    """``and_missing``: pass over files that cannot be opened at all, which a first attempt waits for."""
     instances: list[Instance] = []
     skipped: list[Skipped] = []
     for path in paths:
@@ -76,6 +77,10 @@ def _open(paths: Sequence[Path]) -> tuple[list[Instance], tuple[Skipped, ...]]:
             instances.append(read_instance(path))
         except PixelError as error:
             skipped.append(Skipped(path.stem, str(error)))
+        except StorageError:
+            if not and_missing:
+                raise
+            skipped.append(Skipped(path.stem, "its file cannot be opened on the node"))
     return instances, tuple(skipped)
 
 

@@ -28,6 +28,7 @@ from dicom_node.storage.jobs import (
     complete,
     enqueue,
     heartbeat,
+    postpone,
     retry_later,
 )
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
@@ -172,7 +173,9 @@ class Worker:
         _log.error("reading failed", job=job.id, study_uid=job.study_uid, attempts=job.attempts, error=reason)
         now = time.time()
         try:
-            if job.attempts > self._options.max_attempts:
+            if isinstance(error, StorageBusy):  # a full disk says nothing of the study: wait for room, however long
+                postpone(self._db, job, self._owner, reason, now + self._options.retry_seconds, now)
+            elif job.attempts > self._options.max_attempts:
                 bury(self._db, job, self._owner, reason, now)
             else:
                 wait = self._options.retry_seconds * 2 ** (job.attempts - 1)

@@ -139,6 +139,16 @@ def retry_later(db: Database, job: Job, owner: str, error: str, not_before: floa
         _finish(conn, job, owner, state=JobState.QUEUED.value, not_before=not_before, **_error(job, error, now))
 
 
+def postpone(db: Database, job: Job, owner: str, error: str, not_before: float, now: float) -> None:
+    """As ``retry_later`` for what is not the job's own fault (no room, a locked database): the attempt does not count.
+
+    Raises LeaseLost.
+    """
+    with db.write() as conn:
+        values = {"attempts": job.attempts - 1, "not_before": not_before, **_error(job, error, now)}
+        _finish(conn, job, owner, state=JobState.QUEUED.value, **values)
+
+
 def bury(db: Database, job: Job, owner: str, error: str, now: float) -> None:
     """Give a job up and alert; an operator may run it again. Raises LeaseLost."""
     with db.write() as conn:

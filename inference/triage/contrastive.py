@@ -60,12 +60,6 @@ class Triage:
             vectors: NDArray[np.float32] = self._embed(frames).cpu().numpy()
         return vectors
 
-    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings: float32 (texts, width). Raises CatalogueError where a text is too long."""
-        with torch.inference_mode():
-            vectors: NDArray[np.float32] = self._embed_texts(texts).cpu().numpy()
-        return vectors
-
     def _embed(self, frames: Sequence[Frame]) -> torch.Tensor:
         batches = [frames[start : start + BATCH] for start in range(0, len(frames), BATCH)]
         parts = [self._model.net.encode_image(self._batch(batch), normalize=True).float() for batch in batches]

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from dicom_node import app
 from dicom_node.errors import SettingsError
-from dicom_node.settings import Settings
+from dicom_node.settings import DicomDestination, FolderDestination, Settings
 from dicom_node.storage.instances import InstanceRow
+from dicom_node.storage.jobs import JobKind, NewJob, enqueue
 
 
 def site(folder: Path, data: str = "data") -> Settings:
@@ -65,3 +67,26 @@ def test_a_missing_bundle_is_told_before_anything_starts(tmp_path: Path) -> None
     settings = Settings.model_validate({"folder": tmp_path, "readings": {"chest": {"triage": "models/none"}}})
     with pytest.raises(BundleError, match="wetread models import"):
         app.check_models(settings)
+
+
+def test_a_lease_outlasts_the_slowest_delivery() -> None:
+    slow = DicomDestination(kind="dicom", host="127.0.0.1", port=104, ae_title="SLOW", timeout_s=300)
+    assert app._lease_seconds([slow]) > 3 * slow.timeout_s
+    assert app._lease_seconds([]) > 60
+    assert app._lease_seconds([FolderDestination(kind="folder", path=Path("out"))]) > 60
+
+
+def test_deliveries_without_a_destination_are_told(tmp_path: Path) -> None:
+    settings = site(tmp_path)
+    db = app.open_database(settings)
+    with db.write() as connection:
+        enqueue(connection, NewJob(JobKind.DELIVER, "old-pacs", "k", "1.2", {"document": "1.2.3"}), 0.0)
+    with capture_logs() as told:
+        app._tell_of_unserved(db, settings)
+    db.close()
+    assert [(line["destination"], line["count"]) for line in told] == [("old-pacs", 1)]
+
+
+def test_a_reading_that_left_the_settings_is_told_by_name() -> None:
+    with pytest.raises(SettingsError, match="'old' of the job is no longer in the settings"):
+        app._engine({}, "old")

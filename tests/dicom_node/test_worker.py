@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from dicom_node.errors import LeaseLost
+from dicom_node.errors import LeaseLost, StorageFull
 from dicom_node.phantom_dicom import phantom_dx
 from dicom_node.reading_json import from_json
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
-from dicom_node.storage.instances import NewInstance, record_instance
+from dicom_node.storage.instances import NewInstance, instances_of, record_instance
 from dicom_node.storage.jobs import Job, JobKind, JobState, NewJob, claim, enqueue, get_job, list_jobs
 from dicom_node.storage.results import documents_of, results_of
 from dicom_node.worker import READ_QUEUE, Worker, WorkerOptions
@@ -200,6 +200,41 @@ def test_after_the_last_attempt_the_study_is_told_as_not_assessable(node: Node) 
     assert "failed 3 times and was given up" in reading.reason
     assert {finding.decision for finding in reading.findings} == {Decision.NOT_ASSESSABLE}
     assert not worker.step()
+
+
+def test_a_full_disk_is_waited_for_and_costs_no_attempt(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = node.worker(GreyReader(UseMode.ASSIST), max_attempts=2)
+    with monkeypatch.context() as full:
+        full.setattr(node.files, "write_document", _no_room)
+        for _ in range(6):
+            assert worker.step()
+            assert node.state().state is JobState.QUEUED
+            assert node.state().last_error.startswith("StorageFull")
+    assert worker.step()
+    assert node.saved() == (1, 3, 3)
+    with node.db.read() as connection:
+        assert from_json(results_of(connection, node.study)[0].reading_json).assessed
+
+
+def _no_room(*_: object) -> None:
+    raise StorageFull("the disk is full")
+
+
+def test_a_study_with_one_file_gone_is_told_as_not_assessable(node: Node) -> None:
+    with node.db.write() as connection:
+        (row,) = instances_of(connection, node.study)
+        kept = {field.name: getattr(row, field.name) for field in fields(NewInstance)}
+        gone = NewInstance(**kept | {"sop_uid": "1.2.3", "path": "gone.dcm", "sha256": "1"})
+        record_instance(connection, gone, time.time())
+    worker = node.worker(GreyReader(UseMode.ASSIST), max_attempts=1)
+    assert worker.step()
+    assert node.saved() == (0, 0, 0)
+    assert worker.step()
+    assert node.state().state is JobState.DONE
+    with node.db.read() as connection:
+        reading = from_json(results_of(connection, node.study)[0].reading_json)
+    assert not reading.assessed
+    assert [skip.reason for skip in reading.skipped] == ["its file cannot be opened on the node"]
 
 
 class Broken(Failing):
