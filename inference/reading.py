@@ -101,6 +101,40 @@ class ModelVersion:
     acknowledgement: str = ""  # the operator's recorded permission, where the licence alone forbids the use mode
 
 
+class Method(StrEnum):
+    """How a probability was formed."""
+
+    ZERO_SHOT = "zero-shot"  # the model's own softmax over prompts, uncalibrated
+    CALIBRATED = "calibrated"  # the same after a calibration fitted on a site's labelled films
+    PROBE = "probe"  # a linear head on the embedding, fitted on a site's labelled films
+
+
+@dataclass(frozen=True, slots=True)
+class HeadVersion:
+    """A calibration or probe that took part: what was fitted on labelled films, and for which model."""
+
+    kind: str  # calibration · probe
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Where on one image triage saw one finding.
+
+    ``values``: rows of a coarse grid, each value in 0..1, 1 where the finding's score rests most.
+    ``box``: the part of the image the grid covers, (top, left, bottom, right) in pixels of the frame counted from its upper
+    left corner, edges and not centres: the model may see only a square cut from the middle.
+    """
+
+    key: str
+    source: FrameSource
+    values: tuple[tuple[float, ...], ...]
+    box: tuple[float, float, float, float]
+    method: str  # how it was made, for a person: "gradient-weighted attention rollout"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One catalogue entry judged on one study.
@@ -117,23 +151,36 @@ class Finding:
     probability: float | None = None
     reason: str = ""
     source: FrameSource | None = None
+    method: Method = Method.ZERO_SHOT
+    aggregation: str = ""  # how several images became one number, for a person: "highest of 3 images"
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a draft; ``confidence`` is exp(mean token log-probability), 0..1."""
+    """A sentence of a draft; ``confidence`` is exp(mean token log-probability), 0..1.
+
+    ``source``: the image it was written from. ``contradicts``: keys of the findings that say otherwise.
+    """
 
     text: str
     confidence: float
+    source: FrameSource | None = None
+    contradicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DraftReport:
-    """Draft text, or no sentences and the ``reason``."""
+    """Draft text, or no sentences and the ``reason``.
+
+    ``impression``: the summary of ``sentences``, empty where no model wrote one. ``omits``: keys of positive findings that
+    the draft does not mention.
+    """
 
     sentences: tuple[Sentence, ...]
     reason: str = ""
     source: FrameSource | None = None
+    impression: tuple[Sentence, ...] = ()
+    omits: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -154,7 +201,8 @@ class Reading:
     """Everything the node has to say of a study at one revision.
 
     ``reason`` is empty when at least one image was assessed; otherwise it is the sentence a radiologist reads, and every
-    finding is NOT_ASSESSABLE. ``models`` holds triage first, then drafting, where each took part.
+    finding is NOT_ASSESSABLE. ``models`` holds triage first, then drafting, where each took part. ``precision`` says in which
+    arithmetic the models ran, as chosen and checked when they were loaded.
     """
 
     findings: tuple[Finding, ...]
@@ -167,6 +215,9 @@ class Reading:
     reason: str = ""
     device: str = "cpu"
     precision: str = "float32"
+    heads: tuple[HeadVersion, ...] = ()
+    heat_maps: tuple[HeatMap, ...] = ()
+    shadow: tuple[Finding, ...] = ()  # what a head on trial would have said; never in a document
 
     @property
     def assessed(self) -> bool:
