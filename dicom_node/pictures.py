@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dicom_node.errors import PixelError, SettingsError
@@ -17,6 +18,16 @@ from inference.reading import Frame, FrameSource, Skipped
 
 PLAIN_IMAGES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One frame, the file it came from as given, and its Study Instance UID (empty for a plain image)."""
+
+    frame: Frame
+    name: Path
+    study_instance_uid: str = ""
+    study_date: str = ""  # DICOM DA, empty where the file does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +40,45 @@ class Pictures:
 
 
 def load_pictures(paths: Sequence[Path], modality: str = "") -> Pictures:
-    """Every picture under ``paths``, rendered as a person would see it; DICOM stacks are sampled by the node's own rules.
+    """Every picture under ``paths`` at once; see ``each_picture`` for many."""
+    found = list(each_picture(paths, modality))
+    pictures = [item for item in found if isinstance(item, Picture)]
+    return Pictures(
+        tuple(picture.frame for picture in pictures),
+        tuple(picture.name for picture in pictures),
+        tuple(item for item in found if isinstance(item, Skipped)),
+    )
 
-    ``modality``: the defined term of plain images, which do not say. Raises SettingsError where a path does not exist.
+
+def each_picture(paths: Sequence[Path], modality: str = "") -> Iterator[Picture | Skipped]:
+    """Every picture under ``paths``, one at a time, rendered as a person would see it, and what is none, with the reason.
+
+    Plain images come first, then study by study; DICOM stacks are sampled by the node's own rules. ``modality``: the defined
+    term of plain images, which do not say. Raises SettingsError where a path does not exist.
     """
-    frames: list[Frame] = []
-    names: list[Path] = []
-    skipped: list[Skipped] = []
-    instances: list[Instance] = []
+    studies: dict[str, list[Instance]] = {}
     for path in _files(paths):
         try:
             if path.suffix.lower() in PLAIN_IMAGES:
-                frames.append(_plain(path, modality))
-                names.append(path)
+                yield Picture(_plain(path, modality), path)
             else:
-                instances.append(read_instance(path))
+                instance = read_instance(path)
+                studies.setdefault(str(instance.header.get("StudyInstanceUID", "") or ""), []).append(instance)
         except PixelError as error:
-            skipped.append(Skipped(path.name, str(error)))
+            yield Skipped(path.name, str(error))
+    for uid in sorted(studies):
+        yield from _study(uid, studies[uid])
+
+
+def _study(uid: str, instances: Sequence[Instance]) -> Iterator[Picture | Skipped]:
     selection = select_frames(instances)
-    skipped.extend(selection.skipped)
+    yield from selection.skipped
     for instance, frame_number in selection.chosen:
         try:
-            frames.append(render_frame(instance, frame_number))
-            names.append(instance.path)
+            date = str(instance.header.get("StudyDate", "") or "")
+            yield Picture(render_frame(instance, frame_number), instance.path, uid, date)
         except PixelError as error:
-            skipped.append(Skipped(str(instance.header.SOPInstanceUID), str(error)))
-    return Pictures(tuple(frames), tuple(names), tuple(skipped))
+            yield Skipped(instance.sop_instance_uid, str(error))
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -71,18 +95,18 @@ def _plain(path: Path, modality: str) -> Frame:
     """A plain image as a frame; its UID is derived from its bytes (PS3.5 B.2), so the same picture keeps it."""
     try:
         with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "I", "I;16", "F", "LA")
-            pixels = (
-                _eight_bit(image) if image.mode.startswith(("I", "F")) else np.asarray(image.convert("L" if grey else "RGB"))
-            )
+            pixels = _eight_bit(image)
         uid = f"2.25.{int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:16], 'big')}"
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise PixelError(f"is not a readable image ({type(error).__name__})") from error
     return Frame(pixels, FrameSource(uid, _SECONDARY_CAPTURE, f"{uid}.1"[:64]), modality.upper())
 
 
-def _eight_bit(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """16-bit and float images from their lowest value to their highest: they carry no window."""
+def _eight_bit(image: Image.Image) -> NDArray[np.uint8]:
+    """16-bit and float images run from their lowest value to their highest: they carry no window."""
+    if not image.mode.startswith(("I", "F")):
+        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     values = np.asarray(image, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
-    return np.clip((values - low) / (high - low or 1.0) * 255, 0, 255).round().astype(np.uint8)
+    scaled: NDArray[np.uint8] = np.clip((values - low) / (high - low or 1.0) * 255, 0, 255).round().astype(np.uint8)
+    return scaled
