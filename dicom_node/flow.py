@@ -12,7 +12,7 @@ from typing import Protocol
 from dicom_node.errors import PixelError, StorageError
 from dicom_node.pixels import Instance, read_instance, render_frame, select_frames
 from inference.reading import Frame, Reading, Skipped
-from reporting.context import Document, StudyContext
+from reporting.context import Document, Predecessor, StudyContext
 from reporting.documents import build_documents
 from reporting.errors import ContextError
 from reporting.options import DocumentOptions
@@ -37,6 +37,7 @@ class ReadRequest:
     device_uid: str
     station_name: str = "WETREAD"
     institution: str = ""
+    predecessors: tuple[Predecessor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions) -
     """Read a study and build its documents.
 
     What cannot be read is named in ``Reading.skipped``; a study with nothing to read gives a reading that says so.
-    Raises ContextError where not one instance has a readable header, DeviceError where the device fails, DocumentError
-    where a built document does not pass its checks.
+    Raises ContextError where not one instance has a readable header, DeviceError where the device fails. A document that
+    does not pass its checks has ``faults``.
     """
     instances, unreadable = _open(request.paths)
     selection = select_frames(instances)
@@ -111,8 +112,9 @@ def _document(
         device_uid=request.device_uid,
         station_name=request.station_name,
         institution=request.institution,
+        predecessors=request.predecessors,
     )
-    return Outcome(reading, build_documents(reading, context, options), frames)
+    return Outcome(reading, build_documents(reading, context, options, frames), frames)
 
 
 def _digest(instances: Sequence[Instance]) -> str:

@@ -16,6 +16,7 @@ from dicom_node.errors import LeaseLost, StorageBusy, describe
 from dicom_node.flow import Outcome, Reader, ReadRequest, read_study, refuse_study
 from dicom_node.reading_json import to_json
 from dicom_node.storage.database import Database
+from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import instances_of
 from dicom_node.storage.jobs import (
@@ -31,9 +32,9 @@ from dicom_node.storage.jobs import (
     postpone,
     retry_later,
 )
-from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
+from dicom_node.storage.results import DocumentRow, NewDocument, NewResult, earlier_documents, save_document, save_result
 from inference.reading import UseMode
-from reporting.context import Document
+from reporting.context import Document, DocumentKind, Predecessor
 from reporting.options import DocumentOptions
 
 READ_QUEUE: Final = "read"
@@ -124,16 +125,19 @@ class Worker:
         return refuse_study(reader, request, self._options.documents, reason)
 
     def _request(self, job: Job) -> ReadRequest:
+        revision = int(job.payload["revision"])
         with self._db.read() as connection:
             rows = instances_of(connection, job.study_uid)
+            earlier = earlier_documents(connection, job.study_uid, str(job.payload["reading"]), revision)
         return ReadRequest(
             study_instance_uid=job.study_uid,
             paths=tuple(self._files.path(row.path) for row in rows),
-            revision=int(job.payload["revision"]),
+            revision=revision,
             read_at=datetime.fromtimestamp(int(job.created_at), UTC).astimezone(),
             device_uid=self._options.device_uid,
             station_name=self._options.station_name,
             institution=self._options.institution,
+            predecessors=tuple(_predecessor(document) for document in earlier if document.sop_class_uid),
         )
 
     def _save(self, job: Job, outcome: Outcome) -> None:
@@ -143,12 +147,9 @@ class Worker:
         with self._db.write() as connection:
             save_result(connection, NewResult(job.study_uid, revision, reading_name, to_json(outcome.reading)), now)
             for item in stored:
-                document = item.document
-                row = NewDocument(
-                    document.uid, document.kind, item.path, job.study_uid, revision, reading_name,
-                    document.media_type, item.size, item.sha256,
-                )  # fmt: skip
-                save_document(connection, row, now)
+                save_document(connection, _row(item, job.study_uid, revision, reading_name), now)
+                if item.document.faults:
+                    record_event(connection, _held(item.document, job.study_uid), now)
             for delivery in self._deliveries(job, outcome.documents):
                 enqueue(connection, delivery, now)
             complete(connection, job, self._owner, now)
@@ -162,7 +163,7 @@ class Worker:
             return
         for name in job.payload["destinations"]:
             for document in documents:
-                if document.kind in self._options.wanted.get(name, ()):
+                if document.kind in self._options.wanted.get(name, ()) and not document.faults:
                     key = f"deliver:{document.uid}:{name}"
                     payload = {"document": document.uid}
                     yield NewJob(JobKind.DELIVER, name, key, job.study_uid, payload, priority=job.priority)
@@ -203,3 +204,31 @@ class Worker:
         finally:
             done.set()
             thread.join()
+
+
+def _row(item: Stored, study_uid: str, revision: int, reading_name: str) -> NewDocument:
+    document = item.document
+    return NewDocument(
+        uid=document.uid,
+        kind=document.kind,
+        path=item.path,
+        study_uid=study_uid,
+        revision=revision,
+        reading_name=reading_name,
+        media_type=document.media_type,
+        size=item.size,
+        sha256=item.sha256,
+        sop_class_uid=document.sop_class_uid,
+        series_uid=document.series_instance_uid,
+        held="; ".join(str(fault) for fault in document.faults),
+    )
+
+
+def _held(document: Document, study_uid: str) -> NewEvent:
+    """An operator must look: the document was made and checked, and may not leave."""
+    text = f"{document.kind.value} breaks {len(document.faults)} of its rules and is held: {document.faults[0]}"
+    return NewEvent(EventKind.HELD_DOCUMENT, text, Severity.ALERT, study_uid=study_uid, sop_uid=document.uid)
+
+
+def _predecessor(row: DocumentRow) -> Predecessor:
+    return Predecessor(DocumentKind(row.kind), row.uid, row.sop_class_uid, row.series_uid)

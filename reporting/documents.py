@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
 from pydicom import Dataset
 
-from inference.reading import Reading
+from inference.reading import Frame, Reading
 from reporting import fhir, sr_header
 from reporting.clean import quiet_headers
-from reporting.conformance import check
+from reporting.conformance import faults_of
 from reporting.context import Document, DocumentKind, StudyContext
-from reporting.fhir_parts import Json
+from reporting.materials import Materials
 from reporting.options import DocumentOptions
 from reporting.source import read_source
 from reporting.sr_draft import draft_sr
@@ -19,28 +23,41 @@ from reporting.uids import ReadingKey
 __all__ = ["DocumentOptions", "build_documents"]
 
 
-def build_documents(reading: Reading, context: StudyContext, options: DocumentOptions) -> tuple[Document, ...]:
-    """The findings SR, the draft SR and the FHIR Bundle of a reading, in this order; all three whatever the reading says.
+def build_documents(
+    reading: Reading, context: StudyContext, options: DocumentOptions, frames: Sequence[Frame] = ()
+) -> tuple[Document, ...]:
+    """The documents of a reading that ``options.kinds`` names, whatever the reading says, in the order of ``DocumentKind``.
 
-    A pure function: equal arguments give equal bytes, so a retry makes the same objects.
-    Raises ContextError where the study's headers allow no document, DocumentError where a document fails its check.
+    ``frames``: the pictures that were read, for documents that show them. A pure function: equal arguments give equal bytes,
+    so a retry makes the same objects. Each document is checked; one that breaks a rule comes back with its ``faults``.
+    Raises ContextError where the study's headers allow no document.
     """
-    key = ReadingKey.of(reading, context, options)
     with quiet_headers():
-        source = read_source(context, reading)
-        documents = (
-            _sr(DocumentKind.FINDINGS_SR, findings_sr(source, reading, options, key)),
-            _sr(DocumentKind.DRAFT_SR, draft_sr(source, reading, options, key)),
-            _bundle(key, fhir.BundleBuilder(source, reading, options, key).bundle()),
-        )
-        for document in documents:
-            check(document)
-    return documents
+        key = ReadingKey.of(reading, context, options)
+        made = Materials(read_source(context, reading), reading, options, key, tuple(frames))
+        built = [document for kind in _BUILDERS if kind in options.kinds for document in _BUILDERS[kind](made)]
+        return tuple(replace(document, faults=faults_of(document)) for document in built)
 
 
-def _sr(kind: DocumentKind, ds: Dataset) -> Document:
-    return Document(kind, str(ds.SOPInstanceUID), sr_header.encode(ds), str(ds.SOPClassUID))
+def _findings(made: Materials) -> Iterable[Document]:
+    yield _dicom(DocumentKind.FINDINGS_SR, findings_sr(made.source, made.reading, made.options, made.key))
 
 
-def _bundle(key: ReadingKey, bundle: Json) -> Document:
-    return Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(key), fhir.encode(bundle))
+def _draft(made: Materials) -> Iterable[Document]:
+    yield _dicom(DocumentKind.DRAFT_SR, draft_sr(made.source, made.reading, made.options, made.key))
+
+
+def _bundle(made: Materials) -> Iterable[Document]:
+    bundle = fhir.BundleBuilder(made.source, made.reading, made.options, made.key).bundle()
+    yield Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(made.key), fhir.encode(bundle))
+
+
+def _dicom(kind: DocumentKind, ds: Dataset) -> Document:
+    return Document(kind, str(ds.SOPInstanceUID), sr_header.encode(ds), str(ds.SOPClassUID), str(ds.SeriesInstanceUID))
+
+
+_BUILDERS: Final[Mapping[DocumentKind, Callable[[Materials], Iterable[Document]]]] = {
+    DocumentKind.FINDINGS_SR: _findings,
+    DocumentKind.DRAFT_SR: _draft,
+    DocumentKind.FHIR_BUNDLE: _bundle,
+}

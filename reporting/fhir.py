@@ -116,7 +116,7 @@ class BundleBuilder:
             resultsInterpreter=[_nobody()],
             result=[entry.reference for entry in observations],
             imagingStudy=[self._study.reference],
-            conclusion=" ".join((*wording.notices(self._reading), wording.outcome(self._reading))),
+            conclusion=" ".join(_conclusion(self._reading)),
             presentedForm=[presented_form(self._reading, self._options, self._recorded)],
         )
         return result_entry(self._key, resource)
@@ -154,6 +154,10 @@ def bundle_uid(key: ReadingKey) -> str:
 def encode(bundle: Json) -> bytes:
     """UTF-8 JSON, the same bytes for the same Bundle."""
     return json.dumps(bundle, ensure_ascii=False, indent=1, allow_nan=False).encode()
+
+
+def _conclusion(reading: Reading) -> tuple[str, ...]:
+    return (*wording.notices(reading), wording.outcome(reading), *wording.agreement_lines(reading))
 
 
 def _answer(finding: Finding) -> Json:

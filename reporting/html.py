@@ -35,10 +35,11 @@ def render(reading: Reading, language: str) -> str:
         f"<p>{escape(wording.outcome(reading))}</p>",
         "<h2>Draft</h2>",
         _list(_draft_lines(reading)),
+        *_impression(reading),
         "<h2>Findings</h2>",
         _list(wording.finding_line(finding) for finding in reading.findings),
         "<h2>Made by</h2>",
-        _list([*map(wording.model_line, reading.models), *wording.skipped_lines(reading), wording.catalogue_line(reading)]),
+        _list(_made_by(reading)),
     )
     title = escape(wording.DRAFT_SERIES)
     head = f'<head><meta charset="utf-8"><title>{title}</title></head>'
@@ -46,7 +47,18 @@ def render(reading: Reading, language: str) -> str:
 
 
 def _draft_lines(reading: Reading) -> list[str]:
-    return [wording.sentence_line(one) for one in reading.draft.sentences if one.text.strip()] or [wording.no_draft(reading)]
+    drafted = [wording.sentence_line(one, reading) for one in reading.draft.sentences if one.text.strip()]
+    return [*drafted, *wording.agreement_lines(reading)] if drafted else [wording.no_draft(reading)]
+
+
+def _impression(reading: Reading) -> list[str]:
+    lines = [wording.sentence_line(one, reading) for one in reading.draft.impression if one.text.strip()]
+    return ["<h2>Impression of the draft</h2>", _list(lines)] if lines else []
+
+
+def _made_by(reading: Reading) -> list[str]:
+    notes = (*wording.checking_lines(reading), *wording.skipped_lines(reading), wording.catalogue_line(reading))
+    return [*map(wording.model_line, reading.models), *notes]
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from reporting.context import DocumentKind
 from reporting.errors import DocumentError
 
 FhirStatus = Literal["partial", "registered", "preliminary"]
 FhirWrite = Literal["by-id", "by-search"]
 LANGUAGES: Final = ("en",)
+DEFAULT_KINDS: Final = frozenset({DocumentKind.FINDINGS_SR, DocumentKind.DRAFT_SR, DocumentKind.FHIR_BUNDLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class DocumentOptions:
     ``patient_identifier_system``, ``accession_identifier_system``: the URIs by which the record knows the site's patient
     and accession numbers; empty: a URI derived from the issuer that the images name, so that equal numbers of two issuers
     never meet.
+    ``kinds``: which documents are built; those that some destination takes.
     Raises DocumentError for a status or language that is not on offer.
     """
 
@@ -38,6 +41,7 @@ class DocumentOptions:
     manufacturer: str = "WetRead"
     patient_identifier_system: str = ""
     accession_identifier_system: str = ""
+    kinds: frozenset[DocumentKind] = DEFAULT_KINDS
 
     def __post_init__(self) -> None:
         if self.fhir_status not in get_args(FhirStatus):

@@ -8,8 +8,8 @@ from io import BytesIO
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
-from reporting import clean
-from reporting.content import concept
+from reporting import clean, codes
+from reporting.content import concept, walk
 from reporting.errors import DocumentError
 
 
@@ -19,14 +19,36 @@ def sr_text(document: bytes) -> str:
     Raises DocumentError where the bytes are no readable SR.
     """
     with clean.quiet_headers():
-        try:
-            ds = dcmread(BytesIO(document))
-        except (InvalidDicomError, EOFError, ValueError) as error:
-            raise DocumentError("these bytes are no DICOM file") from error
-        if "ValueType" not in ds:
-            raise DocumentError("this DICOM file has no content tree: it is no structured report")
+        ds = _read(document)
         head = f"{ds.get('SeriesDescription', 'SR')} [{ds.get('CompletionFlag', '')}, {ds.get('VerificationFlag', '')}]"
         return "\n".join([head, *_lines(ds, 0)]) + "\n"
+
+
+def sr_prose(document: bytes) -> str:
+    """What an SR says in sentences: the text of its findings, or where none is coded so, all its text.
+
+    Headings, codes, numbers and references are left out. Raises DocumentError as ``sr_text``.
+    """
+    with clean.quiet_headers():
+        ds = _read(document)
+        texts = [item for item in walk(ds) if item.get("ValueType") == "TEXT" and str(item.get("TextValue", "")).strip()]
+        named = [item for item in texts if _is_finding(item)]
+        return " ".join(str(item.TextValue).strip() for item in named or texts)
+
+
+def _read(document: bytes) -> Dataset:
+    try:
+        ds = dcmread(BytesIO(document))
+    except (InvalidDicomError, EOFError, ValueError) as error:
+        raise DocumentError("these bytes are no DICOM file") from error
+    if "ValueType" not in ds:
+        raise DocumentError("this DICOM file has no content tree: it is no structured report")
+    return ds
+
+
+def _is_finding(item: Dataset) -> bool:
+    name = concept(item)
+    return name is not None and (name.scheme, name.value) == (codes.FINDING.scheme, codes.FINDING.value)
 
 
 def _lines(item: Dataset, depth: int) -> Iterator[str]:

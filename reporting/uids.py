@@ -54,6 +54,7 @@ class ReadingKey:
     @classmethod
     def of(cls, reading: Reading, context: StudyContext, options: DocumentOptions) -> ReadingKey:
         models = sorted(f"{model.kind}:{model.digest}:{model.acknowledgement}" for model in reading.models)
+        models += sorted(f"{head.kind}:{head.digest}" for head in reading.heads)
         return cls(
             (
                 context.study_instance_uid,

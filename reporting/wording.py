@@ -49,8 +49,35 @@ def finding_line(finding: Finding) -> str:
     return f"{name}: {said}, probability {percent(finding.probability)} (threshold {percent(finding.threshold)}){urgency}."
 
 
-def sentence_line(drafted: Sentence) -> str:
-    return f"{drafted.text} [confidence {percent(drafted.confidence)}]"
+def sentence_line(drafted: Sentence, reading: Reading) -> str:
+    """A drafted sentence with its confidence and, where the findings contradict it, with what they say."""
+    mark = contradiction(drafted, reading)
+    return f"{drafted.text} [confidence {percent(drafted.confidence)}]{f' ({mark})' if mark else ''}"
+
+
+def contradiction(drafted: Sentence, reading: Reading) -> str:
+    """``the findings say otherwise: Pneumothorax: present, …``; empty where they do not."""
+    said = [finding_line(finding).rstrip(".") for finding in reading.findings if finding.key in drafted.contradicts]
+    return f"the findings say otherwise: {'; '.join(said)}" if said else ""
+
+
+def agreement_lines(reading: Reading) -> tuple[str, ...]:
+    """Where draft and findings differ, for those who read no single sentence; none where they agree or were not compared."""
+    draft = reading.draft
+    marked = {key for one in (*draft.sentences, *draft.impression) for key in one.contradicts}
+    contradicted, omitted = _names(reading, marked), _names(reading, set(draft.omits))
+    lines = (
+        f"The draft contradicts the findings: {contradicted}." if contradicted else "",
+        f"Not mentioned in the draft: {omitted}." if omitted else "",
+    )
+    return tuple(line for line in lines if line)
+
+
+def checking_lines(reading: Reading) -> tuple[str, ...]:
+    """How the draft was held against the findings, and what was left out of it."""
+    draft = reading.draft
+    how = f"The draft was compared with the findings by {draft.checked}." if draft.checked else ""
+    return tuple(line for line in (how, *map(sentence, draft.notes)) if line)
 
 
 def no_draft(reading: Reading) -> str:
@@ -93,6 +120,13 @@ def sentence(words: str) -> str:
     """With a full stop at its end, once."""
     stripped = words.strip()
     return stripped if stripped.endswith((".", "!", "?")) else f"{stripped}."
+
+
+def _names(reading: Reading, keys: set[str]) -> str:
+    """``Pneumothorax (present), Nodule (absent)``"""
+    said = {Decision.POSITIVE: "present", Decision.NEGATIVE: "absent"}
+    found = [finding for finding in reading.findings if finding.key in keys]
+    return ", ".join(f"{one.code.meaning} ({said.get(one.decision, one.decision.value)})" for one in found)
 
 
 def _marked(reading: Reading) -> str:

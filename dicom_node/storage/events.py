@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     QUARANTINED = "quarantined"  # kept but never read
     UNREADABLE = "unreadable"  # stored, but no image could be made of it
     NOT_ROUTED = "not routed"  # no rule wants the study read
+    HELD_DOCUMENT = "held document"  # a document of ours fails its own check and is not sent
     JOB_DEAD = "job dead"  # a job was given up
     FAILURE = "failure"  # something of the node itself failed
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from dicom_node.storage.tables import documents, results
 
@@ -35,7 +35,11 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """A document whose file is on the disk for good. ``path`` is relative to the file store's root, ``size`` in bytes."""
+    """A document whose file is on the disk for good.
+
+    ``path`` is relative to the file store's root, ``size`` in bytes. ``sop_class_uid`` and ``series_uid`` are empty where it is
+    not DICOM. ``held``: the rules it breaks; such a document is never delivered.
+    """
 
     uid: str
     kind: str
@@ -46,6 +50,9 @@ class NewDocument:
     media_type: str
     size: int
     sha256: str
+    sop_class_uid: str = ""
+    series_uid: str = ""
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,9 @@ class DocumentRow:
     size: int
     sha256: str
     created_at: float
+    sop_class_uid: str = ""
+    series_uid: str = ""
+    held: str = ""
 
 
 def save_result(conn: Connection, result: NewResult, now: float) -> None:
@@ -99,6 +109,14 @@ def documents_of(conn: Connection, study_uid: str, revision: int | None = None) 
         query = query.where(documents.c.revision == revision)
     ordered = query.order_by(documents.c.revision.desc(), documents.c.kind, documents.c.uid)
     return tuple(DocumentRow(**row) for row in conn.execute(ordered).mappings())
+
+
+def earlier_documents(conn: Connection, study_uid: str, reading_name: str, revision: int) -> tuple[DocumentRow, ...]:
+    """What the last revision before ``revision`` sent out under this reading, by kind; held documents are not among them."""
+    mine = (documents.c.study_uid == study_uid, documents.c.reading_name == reading_name, documents.c.held == "")
+    last = select(func.max(documents.c.revision)).where(*mine, documents.c.revision < revision).scalar_subquery()
+    query = select(documents).where(*mine, documents.c.revision == last).order_by(documents.c.kind, documents.c.uid)
+    return tuple(DocumentRow(**row) for row in conn.execute(query).mappings())
 
 
 def _put(conn: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:

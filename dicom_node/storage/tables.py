@@ -113,6 +113,9 @@ documents = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", SHA256, nullable=False),
     Column("created_at", TIME, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),  # empty for a document that is not DICOM
+    Column("series_uid", UID, nullable=False),
+    Column("held", Text, nullable=False),  # the rules it breaks; empty for a document that may leave
     Index("ix_documents_study_uid", "study_uid", "revision"),
 )
 

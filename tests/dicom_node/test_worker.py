@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
+import dicom_node.worker
 from dicom_node.errors import LeaseLost, StorageFull
+from dicom_node.flow import Outcome, ReadRequest
 from dicom_node.phantom_dicom import phantom_dx
 from dicom_node.reading_json import from_json
 from dicom_node.storage.database import Database
+from dicom_node.storage.events import EventKind, Severity, list_events
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import NewInstance, instances_of, record_instance
 from dicom_node.storage.jobs import Job, JobKind, JobState, NewJob, claim, enqueue, get_job, list_jobs
@@ -23,6 +26,8 @@ from dicom_node.storage.results import documents_of, results_of
 from dicom_node.worker import READ_QUEUE, Worker, WorkerOptions
 from inference.errors import DeviceError
 from inference.reading import Decision, Frame, Reading, Skipped, UseMode
+from reporting.context import Document, DocumentKind, Fault
+from reporting.documents import build_documents
 from reporting.options import DocumentOptions
 from tests.support import GreyReader
 
@@ -348,3 +353,44 @@ def test_run_ends_when_told_and_has_worked(node: Node) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert node.state().state is JobState.DONE
+
+
+def test_a_document_that_breaks_a_rule_is_held_and_shown(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_bad(*args: object) -> tuple[Document, ...]:
+        built = build_documents(*args)  # type: ignore[arg-type]
+        bad = Fault("tid-1501-tracking", "PS3.16 TID 1501", "a finding lacks 'Tracking Identifier'")
+        return tuple(replace(one, faults=(bad,)) if one.kind is DocumentKind.FINDINGS_SR else one for one in built)
+
+    monkeypatch.setattr("dicom_node.flow.build_documents", one_bad)
+    assert node.worker(GreyReader(UseMode.ASSIST)).step()
+    assert node.saved() == (1, 3, 2)  # all kept, the two that are right go out
+    with node.db.read() as connection:
+        held = [document for document in documents_of(connection, node.study) if document.held]
+        (event,) = list_events(connection, kind=EventKind.HELD_DOCUMENT)
+    assert [document.kind for document in held] == ["findings-sr"]
+    assert "PS3.16 TID 1501" in held[0].held
+    assert (event.severity, event.sop_uid) == (Severity.ALERT, held[0].uid)
+    assert "Tracking Identifier" in event.text
+
+
+def test_a_revision_is_told_what_it_replaces(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    read_study = dicom_node.worker.read_study
+
+    def listening(reader: GreyReader, request: ReadRequest, options: DocumentOptions) -> Outcome:
+        told.append(request.predecessors)
+        return read_study(reader, request, options)
+
+    monkeypatch.setattr("dicom_node.worker.read_study", listening)
+    worker = node.worker(GreyReader(UseMode.ASSIST))
+    assert worker.step()
+    payload = {"reading": "chest_xray", "revision": 2, "destinations": []}
+    with node.db.write() as connection:
+        enqueue(connection, NewJob(JobKind.READ, READ_QUEUE, "second", node.study, payload, priority=0), time.time())
+    assert worker.step()
+    with node.db.read() as connection:
+        first = documents_of(connection, node.study, revision=1)
+    assert told[0] == ()
+    wanted = {(row.kind, row.uid, row.sop_class_uid, row.series_uid) for row in first if row.sop_class_uid}
+    assert {(one.kind, one.uid, one.sop_class_uid, one.series_instance_uid) for one in told[1]} == wanted
+    assert len(wanted) == 2

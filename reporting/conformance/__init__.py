@@ -19,7 +19,7 @@ from pydicom import Dataset, dcmread
 from inference.reading import Code
 from reporting import clean, codes
 from reporting.content import concept, walk
-from reporting.context import Document, DocumentKind
+from reporting.context import Document, DocumentKind, Fault
 from reporting.errors import DocumentError
 from reporting.wording import DISCLAIMER
 
@@ -36,12 +36,18 @@ _ALGORITHM: Final = (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
 _MAX_SHOWN: Final = 5
 
 
+def faults_of(document: Document) -> tuple[Fault, ...]:
+    """Each rule that ``document`` breaks; no patient data in the texts."""
+    faults = _bundle_faults(document) if document.kind is DocumentKind.FHIR_BUNDLE else _sr_faults(document)
+    return tuple(Fault("gate", "", text) for text in faults)
+
+
 def check(document: Document) -> None:
     """Raise DocumentError naming each rule that ``document`` breaks; no patient data in the message."""
-    faults = list(_bundle_faults(document) if document.kind is DocumentKind.FHIR_BUNDLE else _sr_faults(document))
+    faults = faults_of(document)
     if faults:
         more = f" and {len(faults) - _MAX_SHOWN} more" if len(faults) > _MAX_SHOWN else ""
-        raise DocumentError(f"{document.kind.value}: {'; '.join(faults[:_MAX_SHOWN])}{more}")
+        raise DocumentError(f"{document.kind.value}: {'; '.join(fault.text for fault in faults[:_MAX_SHOWN])}{more}")
 
 
 def _sr_faults(document: Document) -> Iterator[str]:
