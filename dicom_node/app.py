@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from dicom_node.delivery.deliverer import Send
     from dicom_node.ingest.assembly import Assembler, Plan
     from dicom_node.ingest.listener import Listener
-    from dicom_node.settings import Destination
+    from dicom_node.remote.mllp import Hl7Peer
+    from dicom_node.settings import Destination, Hl7Destination
     from dicom_node.storage.studies import StudyRow
     from inference.engine import Engine
 
@@ -263,6 +264,17 @@ def _clear_after_crash(db: Database, files: FileStore) -> None:
         _log.warning("the last run ended abruptly: removed partial files and freed jobs", count=partial_files + leases)
 
 
+def hl7_peer(settings: Settings, wished: Hl7Destination) -> Hl7Peer:
+    """Where a destination of kind hl7 is called. Paths are made absolute."""
+    from dicom_node.remote.mllp import Hl7Peer, TlsFiles
+
+    tls = None
+    if wished.tls:
+        given = (wished.tls.ca_file, wished.tls.certificate_file, wished.tls.key_file)
+        tls = TlsFiles(*(settings.path(file) if file else None for file in given))
+    return Hl7Peer(wished.host, wished.port, wished.application, wished.facility, wished.charset, tls, wished.timeout_s)
+
+
 def _send(settings: Settings, destination: Destination) -> Send:
     from dicom_node.delivery import sending
     from dicom_node.remote.dimse import DicomPeer
@@ -275,5 +287,7 @@ def _send(settings: Settings, destination: Destination) -> Send:
             destination.host, destination.port, destination.ae_title, destination.calling_ae_title, destination.timeout_s
         )
         return partial(sending.to_dicom, peer)
+    if destination.kind == "hl7":
+        return partial(sending.to_hl7, hl7_peer(settings, destination))
     token_file = settings.path(destination.token_file) if destination.token_file else None
     return partial(sending.to_fhir, FhirPeer(destination.url, token_file, destination.timeout_s))

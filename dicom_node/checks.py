@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -27,13 +27,22 @@ from dicom_node.choices import engine_options
 from dicom_node.errors import NodeError, SettingsError
 from dicom_node.remote.dimse import DicomPeer, echo
 from dicom_node.remote.fhir import FhirPeer, metadata
-from dicom_node.settings import Destination, DicomDestination, FolderDestination, ListenerSettings, Settings, load_settings
+from dicom_node.remote.mllp import reach
+from dicom_node.settings import (
+    Destination,
+    DicomDestination,
+    FolderDestination,
+    Hl7Destination,
+    ListenerSettings,
+    Settings,
+    load_settings,
+)
 from dicom_node.storage.database import Database
 from dicom_node.storage.jobs import list_jobs
 from dicom_node.terminal import console
 from inference.bundles import Bundle, verify_bundle
 from inference.errors import InferenceError
-from inference.options import check_options
+from inference.options import check_options, heads_of
 from inference.reading import UseMode
 
 PEER_LIMIT_S: Final = 10.0
@@ -148,14 +157,18 @@ def _database(settings: Settings) -> Item:
 def _reading(settings: Settings, name: str) -> Iterator[Item]:
     """The models and the catalogue of one reading; licence and use mode are judged by ``check_options``."""
     label = f"reading {name}"
+    options = engine_options(settings, name)
     try:
-        triage, drafting, catalogue = check_options(engine_options(settings, name))
+        triage, drafting, catalogue = check_options(options)
+        heads = heads_of(options, triage, catalogue)
     except (InferenceError, SettingsError) as error:
         yield Item(label, State.FAILED, str(error))
         return
     for bundle in filter(None, (triage, drafting)):
         yield _guarded(label, lambda bundle=bundle: _bundle(label, bundle, settings.mode))  # type: ignore[misc]
     yield Item(label, State.OK, f"catalogue {catalogue.identity.name} {catalogue.identity.version}")
+    for text in heads.words:
+        yield Item(label, State.OK, text)
     if drafting is None:
         yield Item(label, State.WARNING, "no drafting model: documents will hold findings and no draft")
 
@@ -239,6 +252,10 @@ def _destination(settings: Settings, name: str, wished: Destination) -> Item:
             peer = DicomPeer(wished.host, wished.port, wished.ae_title, wished.calling_ae_title, limit)
             echo(peer)
             return Item(label, State.OK, f"{peer} answers C-ECHO")
+        if isinstance(wished, Hl7Destination):
+            receiver = replace(app.hl7_peer(settings, wished), timeout_s=min(wished.timeout_s, PEER_LIMIT_S))
+            reach(receiver)
+            return Item(label, State.OK, f"{receiver} takes connections; whether it takes messages shows with the first one")
         token_file = settings.path(wished.token_file) if wished.token_file else None
         version = metadata(FhirPeer(wished.url, token_file, min(wished.timeout_s, PEER_LIMIT_S)))
     except NodeError as error:

@@ -8,7 +8,8 @@ from dicom_node.settings import PHANTOM, Settings, defaults_folder
 from dicom_node.version import software_version
 from inference.options import EngineOptions
 from inference.phantoms import bundle_folder
-from reporting.options import DocumentOptions
+from reporting.context import DocumentKind
+from reporting.options import DEFAULT_KINDS, DocumentOptions
 
 
 def engine_options(settings: Settings, reading: str) -> EngineOptions:
@@ -22,7 +23,15 @@ def engine_options(settings: Settings, reading: str) -> EngineOptions:
         mode=settings.mode,
         device=settings.engine.device,
         threads=settings.engine.threads,
+        precision=settings.engine.precision,
+        resizing=settings.engine.resizing,
+        cache=settings.data_folder / "model-cache",
         acknowledgements=settings.acknowledgements,
+        calibration=settings.path(chosen.calibration) if chosen.calibration else None,
+        probe=settings.path(chosen.probe) if chosen.probe else None,
+        probe_role=chosen.probe_role,
+        draft_images=chosen.draft_images,
+        heat_maps=chosen.heat_maps,
     )
 
 
@@ -35,6 +44,7 @@ def document_options(settings: Settings) -> DocumentOptions:
         fhir_write=wished.fhir_write,
         patient_identifier_system=wished.patient_identifier_system,
         accession_identifier_system=wished.accession_identifier_system,
+        kinds=DEFAULT_KINDS | {DocumentKind(name) for to in settings.destinations.values() for name in to.documents},
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from pydantic_settings import SettingsError as EnvironmentFault
 
@@ -23,7 +23,8 @@ from dicom_node.errors import SettingsError
 from inference.reading import UseMode
 
 PHANTOM: Final = "phantom"  # in place of a bundle folder: the phantom bundle that ships with the project
-DocumentName = Literal["findings-sr", "draft-sr", "fhir-bundle"]
+DicomDocument = Literal["findings-sr", "draft-sr", "text-sr", "heat-map", "heat-map-gsps", "pdf"]
+DocumentName = DicomDocument | Literal["fhir-bundle", "hl7-oru"]
 
 
 def _ae_title(text: str) -> str:
@@ -78,11 +79,18 @@ class ReadingSettings(_Frozen):
     triage: str = PHANTOM
     drafting: str | None = PHANTOM
     catalogue: str = "chest_xray"
+    calibration: str | None = None
+    probe: str | None = None
+    probe_role: Literal["decide", "shadow"] = "decide"
+    draft_images: int | None = Field(None, ge=1)
+    heat_maps: bool = True
 
 
 class EngineSettings(_Frozen):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     threads: int = Field(0, ge=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    resizing: Literal["exact", "fast"] = "exact"
 
 
 class WorkSettings(_Frozen):
@@ -99,13 +107,7 @@ class DicomDestination(_Frozen):
     ae_title: AeTitle
     calling_ae_title: AeTitle = "WETREAD"
     timeout_s: float = Field(30, gt=0)
-    documents: tuple[DocumentName, ...] = ("findings-sr", "draft-sr")
-
-    @model_validator(mode="after")
-    def _only_dicom(self) -> DicomDestination:
-        if "fhir-bundle" in self.documents:
-            raise ValueError("a dicom destination takes findings-sr and draft-sr; send the fhir-bundle to a fhir destination")
-        return self
+    documents: tuple[DicomDocument, ...] = ("findings-sr", "draft-sr")
 
 
 class FhirDestination(_Frozen):
@@ -116,13 +118,33 @@ class FhirDestination(_Frozen):
     documents: tuple[Literal["fhir-bundle"], ...] = ("fhir-bundle",)
 
 
+class TlsSettings(_Frozen):
+    """Absent files mean the system's authorities and no certificate of our own."""
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+
+class Hl7Destination(_Frozen):
+    kind: Literal["hl7"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    application: str = Field("", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")
+    facility: str = Field("", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")
+    charset: Literal["utf-8", "iso-8859-1"] = "utf-8"
+    tls: TlsSettings | None = None
+    timeout_s: float = Field(30, gt=0)
+    documents: tuple[Literal["hl7-oru"], ...] = ("hl7-oru",)
+
+
 class FolderDestination(_Frozen):
     kind: Literal["folder"]
     path: Path
     documents: tuple[DocumentName, ...] = ("findings-sr", "draft-sr", "fhir-bundle")
 
 
-Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
+Destination = Annotated[DicomDestination | FhirDestination | Hl7Destination | FolderDestination, Field(discriminator="kind")]
 
 
 class DeliverySettings(_Frozen):
@@ -253,7 +275,8 @@ def _is_faulty_json(name: str, text: str) -> bool:
 
 
 def _explain(file: Path, model: type[BaseModel], fault: Any) -> str:
-    keys = [part for part in fault["loc"] if part not in ("dicom", "fhir", "folder") or fault["loc"][:1] != ("destinations",)]
+    kinds = ("dicom", "fhir", "hl7", "folder")  # pydantic's mark of which destination it took the section for
+    keys = [part for part in fault["loc"] if part not in kinds or fault["loc"][:1] != ("destinations",)]
     key = ".".join(str(part) for part in keys)
     if fault["type"] == "extra_forbidden":
         allowed = _allowed_keys(model, fault["loc"][:-1])

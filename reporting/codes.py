@@ -77,6 +77,7 @@ SOURCE_OF_MEASUREMENT: Final = Code("121112", "DCM", "Source of Measurement")
 PRESENCE: Final = Code("121052", "DCM", "Presence of property")
 CERTAINTY: Final = Code("111012", "DCM", "Certainty of Finding")
 PERCENT: Final = Code("%", "UCUM", "Percent")
+SOURCE_FOR_PROCESSING: Final = Code("121322", "DCM", "Source image for image processing operation")
 PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 
 # CID 240: the three answers to "is it there?"

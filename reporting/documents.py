@@ -9,10 +9,12 @@ from typing import Final
 from pydicom import Dataset
 
 from inference.reading import Frame, Reading
-from reporting import fhir, sr_header
+from reporting import fhir
 from reporting.clean import quiet_headers
 from reporting.conformance import faults_of
 from reporting.context import Document, DocumentKind, StudyContext
+from reporting.header import encode
+from reporting.hl7 import oru_message
 from reporting.materials import Materials
 from reporting.options import DocumentOptions
 from reporting.source import read_source
@@ -52,12 +54,31 @@ def _bundle(made: Materials) -> Iterable[Document]:
     yield Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(made.key), fhir.encode(bundle))
 
 
+def _heat_maps(made: Materials) -> Iterable[Document]:
+    from reporting.heat_map_sc import heat_map_images
+
+    return (_dicom(DocumentKind.HEAT_MAP, ds) for ds in heat_map_images(made))
+
+
+def _states(made: Materials) -> Iterable[Document]:
+    from reporting.heat_map_gsps import heat_map_states
+
+    return (_dicom(DocumentKind.HEAT_MAP_GSPS, ds) for ds in heat_map_states(made))
+
+
+def _oru(made: Materials) -> Iterable[Document]:
+    yield Document(DocumentKind.HL7_ORU, made.key.uid("hl7"), oru_message(made))
+
+
 def _dicom(kind: DocumentKind, ds: Dataset) -> Document:
-    return Document(kind, str(ds.SOPInstanceUID), sr_header.encode(ds), str(ds.SOPClassUID), str(ds.SeriesInstanceUID))
+    return Document(kind, str(ds.SOPInstanceUID), encode(ds), str(ds.SOPClassUID), str(ds.SeriesInstanceUID))
 
 
 _BUILDERS: Final[Mapping[DocumentKind, Callable[[Materials], Iterable[Document]]]] = {
     DocumentKind.FINDINGS_SR: _findings,
     DocumentKind.DRAFT_SR: _draft,
+    DocumentKind.HEAT_MAP: _heat_maps,
+    DocumentKind.HEAT_MAP_GSPS: _states,
     DocumentKind.FHIR_BUNDLE: _bundle,
+    DocumentKind.HL7_ORU: _oru,
 }

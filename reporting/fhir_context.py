@@ -10,9 +10,9 @@ from typing import Final
 from inference.reading import Code, ModelVersion
 from reporting import clean, codes, wording
 from reporting.fhir_parts import DICOM_UID_SYSTEM, SYSTEM, Entry, Json, coding, lasting_entry, present, terminology
+from reporting.header import PRODUCT
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
-from reporting.sr_header import PRODUCT
 from reporting.uids import derive_uid, device_uid
 
 _GENDER: Final = {"M": "male", "F": "female", "O": "other"}

@@ -92,6 +92,10 @@ class SourceStudy:
     def text(self, keyword: str) -> str:
         return clean.text(self.first, keyword)
 
+    def header(self, sop_instance_uid: str) -> Dataset | None:
+        """The header of an instance sent."""
+        return next((one for one in self.context.headers if clean.text(one, "SOPInstanceUID") == sop_instance_uid), None)
+
     def reference(self, source: FrameSource | None) -> ImageReference | None:
         """The image a frame came from, with its frame number where it has several; None where nothing can refer to it."""
         known = self.by_uid.get(source.sop_instance_uid) if source else None

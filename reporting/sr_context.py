@@ -7,9 +7,9 @@ from pydicom import Dataset
 from inference.reading import Reading
 from reporting import clean, codes, wording
 from reporting.content import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, code_item, text_item, uid_item
+from reporting.header import PRODUCT
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
-from reporting.sr_header import PRODUCT
 from reporting.uids import derive_uid
 
 

@@ -12,6 +12,8 @@ PHANTOM_MARK: Final = "phantom – not for patients"  # the same words as infere
 FINDINGS_SERIES: Final = "AI findings (draft)"
 DRAFT_SERIES: Final = "AI draft report"
 NO_INTERPRETER: Final = "No interpreter: AI draft, read by nobody yet"
+BURNED_IN: Final = "AI draft, not for diagnosis"
+HEAT_LEGEND: Final = ("most", "none")  # the ends of a heat map's ramp
 _MODE: Final = {
     UseMode.RESEARCH: "Made in research mode: not for use in care.",
     UseMode.SHADOW: "Made in shadow mode: held back from care.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_node.remote import dimse, fhir, folder
+from dicom_node.remote import dimse, fhir, folder, mllp
 from dicom_node.storage.results import DocumentRow
 
 
@@ -17,6 +17,12 @@ def to_dicom(peer: dimse.DicomPeer, _document: DocumentRow, content: bytes) -> s
 def to_fhir(peer: fhir.FhirPeer, _document: DocumentRow, content: bytes) -> str:
     """POST of the transaction Bundle. Raises RemoteError."""
     fhir.post_bundle(peer, content)
+    return ""
+
+
+def to_hl7(peer: mllp.Hl7Peer, _document: DocumentRow, content: bytes) -> str:
+    """One message over MLLP, acknowledged. Raises RemoteError."""
+    mllp.send(peer, content)
     return ""
 
 

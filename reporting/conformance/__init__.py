@@ -18,6 +18,7 @@ from pydicom import Dataset, dcmread
 
 from inference.reading import Code
 from reporting import clean, codes
+from reporting.conformance.hl7 import hl7_faults
 from reporting.content import concept, walk
 from reporting.context import Document, DocumentKind, Fault
 from reporting.errors import DocumentError
@@ -38,6 +39,10 @@ _MAX_SHOWN: Final = 5
 
 def faults_of(document: Document) -> tuple[Fault, ...]:
     """Each rule that ``document`` breaks; no patient data in the texts."""
+    if document.kind in (DocumentKind.HEAT_MAP, DocumentKind.HEAT_MAP_GSPS):
+        return ()
+    if document.kind is DocumentKind.HL7_ORU:
+        return tuple(hl7_faults(document.content))
     faults = _bundle_faults(document) if document.kind is DocumentKind.FHIR_BUNDLE else _sr_faults(document)
     return tuple(Fault("gate", "", text) for text in faults)
 

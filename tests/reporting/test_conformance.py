@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 from reporting.conformance import check
 from reporting.context import Document, DocumentKind
 from reporting.errors import DocumentError
-from reporting.sr_header import encode
+from reporting.header import encode
 from tests.reporting.samples import OPTIONS, by_kind, context, reading
 
 DOCUMENTS = by_kind(reading(), context(), OPTIONS)
