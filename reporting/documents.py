@@ -66,6 +66,12 @@ def _states(made: Materials) -> Iterable[Document]:
     return (_dicom(DocumentKind.HEAT_MAP_GSPS, ds) for ds in heat_map_states(made))
 
 
+def _pdf(made: Materials) -> Iterable[Document]:
+    from reporting.pdf import pdf_document
+
+    yield _dicom(DocumentKind.PDF, pdf_document(made))
+
+
 def _oru(made: Materials) -> Iterable[Document]:
     yield Document(DocumentKind.HL7_ORU, made.key.uid("hl7"), oru_message(made))
 
@@ -79,6 +85,7 @@ _BUILDERS: Final[Mapping[DocumentKind, Callable[[Materials], Iterable[Document]]
     DocumentKind.DRAFT_SR: _draft,
     DocumentKind.HEAT_MAP: _heat_maps,
     DocumentKind.HEAT_MAP_GSPS: _states,
+    DocumentKind.PDF: _pdf,
     DocumentKind.FHIR_BUNDLE: _bundle,
     DocumentKind.HL7_ORU: _oru,
 }

@@ -47,6 +47,17 @@ def draw_overlay(frame: Frame, heat: HeatMap, lines: Sequence[str], legend: Sequ
     return Overlay(picture, (top, 0, top + rows, columns))
 
 
+def film_only(frame: Frame) -> Rgb:
+    """The film in the size of an overlay."""
+    return _film(frame)[0]
+
+
+def overlay_only(frame: Frame, heat: HeatMap) -> Rgb:
+    """The film with its heat map, without words."""
+    film, scale = _film(frame)
+    return colour(film, heat, scale)
+
+
 def colour(film: Rgb, heat: HeatMap, scale: float) -> Rgb:
     """``film`` coloured where the map is warm. ``scale``: film pixels per pixel of the frame."""
     warmth = warmth_of(heat, film.shape[:2], scale)[..., None]

@@ -39,7 +39,7 @@ _MAX_SHOWN: Final = 5
 
 def faults_of(document: Document) -> tuple[Fault, ...]:
     """Each rule that ``document`` breaks; no patient data in the texts."""
-    if document.kind in (DocumentKind.HEAT_MAP, DocumentKind.HEAT_MAP_GSPS):
+    if document.kind in (DocumentKind.HEAT_MAP, DocumentKind.HEAT_MAP_GSPS, DocumentKind.PDF):
         return ()
     if document.kind is DocumentKind.HL7_ORU:
         return tuple(hl7_faults(document.content))

@@ -1,0 +1,254 @@
+"""The reading as one A4 page for a clinician: film, heat maps, findings, draft, who made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import cache
+from html import escape
+from io import BytesIO
+from typing import Any, Final
+
+from PIL import Image as Picture
+from reportlab.lib import colors
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Flowable, Image, KeepInFrame, Paragraph, Spacer, Table
+
+from inference.reading import Decision, Finding, HeatMap, Reading
+from reporting import wording
+from reporting.fonts import font_file
+from reporting.materials import Materials
+from reporting.overlay import film_only, overlay_only
+
+_FACE: Final = "DejaVu"
+_BOLD: Final = "DejaVu-Bold"
+_JAPANESE: Final = "HeiseiKakuGo-W5"  # Adobe's character collections: not embedded, every reader has them
+_KOREAN: Final = "HYGothic-Medium"
+_MARGIN: Final = 14 * mm
+_LEFT: Final = 84 * mm  # width of the pictures' column
+_MOST_PICTURES: Final = 3
+_RED: Final = colors.Color(0.38, 0, 0)
+_COLOUR_OF: Final = {
+    Decision.POSITIVE: colors.Color(0.72, 0.05, 0.05),
+    Decision.NEGATIVE: colors.Color(0.25, 0.25, 0.25),
+    Decision.NOT_ASSESSABLE: colors.Color(0.55, 0.38, 0),
+}
+
+
+def pdf_page(made: Materials) -> bytes:
+    """One page; what is too long for it is set smaller. The same reading gives the same bytes."""
+    _register()
+    buffer = BytesIO()
+    canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1)
+    canvas.setTitle(wording.series_description(wording.DRAFT_SERIES, made.reading))
+    canvas.setAuthor(made.options.manufacturer)
+    canvas.setSubject(wording.BURNED_IN)
+    width, height = A4
+    top = height - _banner(canvas, made.reading)
+    top = _frame(canvas, _identity(made), _MARGIN, top, width - 2 * _MARGIN, 30 * mm)
+    bottom = 34 * mm
+    _frame(canvas, _pictures(made), _MARGIN, top, _LEFT, top - bottom)
+    _frame(canvas, _words(made), _MARGIN + _LEFT + 6 * mm, top, width - 2 * _MARGIN - _LEFT - 6 * mm, top - bottom)
+    _frame(canvas, _provenance(made), _MARGIN, bottom, width - 2 * _MARGIN, bottom - 8 * mm)
+    canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
+
+
+@cache
+def _register() -> None:
+    pdfmetrics.registerFont(TTFont(_FACE, str(font_file())))
+    pdfmetrics.registerFont(TTFont(_BOLD, str(font_file(bold=True))))
+    pdfmetrics.registerFontFamily(_FACE, normal=_FACE, bold=_BOLD, italic=_FACE, boldItalic=_BOLD)
+    for name in (_JAPANESE, _KOREAN):
+        pdfmetrics.registerFont(UnicodeCIDFont(name))
+
+
+def _style(size: float, *, bold: bool = False, colour: Any = colors.black, after: float = 2) -> ParagraphStyle:
+    face = _BOLD if bold else _FACE
+    return ParagraphStyle("", fontName=face, fontSize=size, leading=1.3 * size, textColor=colour, spaceAfter=after)
+
+
+def _p(text: str, style: ParagraphStyle) -> Paragraph:
+    return Paragraph(_in_fonts(text), style)
+
+
+def _in_fonts(text: str) -> str:
+    """Markup in which every character has a typeface that holds it."""
+    held = pdfmetrics.getFont(_FACE).face.charToGlyph
+    runs: list[tuple[str, str]] = []
+    for character in text:
+        name = "" if ord(character) in held else _KOREAN if _is_hangul(character) else _JAPANESE
+        if runs and runs[-1][0] == name:
+            runs[-1] = (name, runs[-1][1] + character)
+        else:
+            runs.append((name, character))
+    return "".join(f'<font name="{name}">{escape(run)}</font>' if name else escape(run) for name, run in runs)
+
+
+def _is_hangul(character: str) -> bool:
+    return "\u1100" <= character <= "\u11ff" or "\u3130" <= character <= "\u318f" or "\uac00" <= character <= "\ud7af"
+
+
+def _frame(canvas: Canvas, story: Sequence[Flowable], x: float, top: float, width: float, height: float) -> float:
+    """Set ``story`` below ``top``, shrunk where it is too long; returns where it ends."""
+    box = KeepInFrame(width, height, list(story), mode="shrink", vAlign="TOP")
+    _, used = box.wrapOn(canvas, width, height)
+    box.drawOn(canvas, x, top - used)
+    return float(top - used)
+
+
+def _banner(canvas: Canvas, reading: Reading) -> float:
+    """The standing of the page, white on dark red across its top; returns the height."""
+    notes = [_p(wording.BURNED_IN.upper(), _style(13, bold=True, colour=colors.white))]
+    notes += [_p(note, _style(8, colour=colors.white, after=1)) for note in wording.notices(reading)]
+    width = A4[0] - 2 * _MARGIN
+    box = KeepInFrame(width, 40 * mm, notes, mode="shrink")
+    _, used = box.wrapOn(canvas, width, 40 * mm)
+    canvas.setFillColor(_RED)
+    canvas.rect(0, A4[1] - used - 8 * mm, A4[0], used + 8 * mm, stroke=0, fill=1)
+    box.drawOn(canvas, _MARGIN, A4[1] - used - 4 * mm)
+    return float(used + 11 * mm)
+
+
+def _identity(made: Materials) -> list[Flowable]:
+    source = made.source
+    cells = (
+        ("Patient", _name(source.text("PatientName"))),
+        ("Patient ID", source.text("PatientID")),
+        ("Born", _date(source.text("PatientBirthDate"))),
+        ("Sex", source.text("PatientSex")),
+        ("Accession", source.text("AccessionNumber")),
+        ("Study", f"{_date(source.text('StudyDate'))} {source.text('StudyDescription')}"),
+        ("Read", source.written_at.strftime("%Y-%m-%d %H:%M %z")),
+        ("Revision", str(source.context.revision)),
+    )
+    shown = [
+        [_p(name, _style(6.5, colour=colors.grey, after=0)), _p(value or "–", _style(8.5, after=0))] for name, value in cells
+    ]
+    rows = [shown[i : i + 4] for i in range(0, len(shown), 4)]
+    table = Table(rows, colWidths=[(A4[0] - 2 * _MARGIN) / 4] * 4)
+    table.setStyle(
+        [("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1), ("VALIGN", (0, 0), (-1, -1), "TOP")]
+    )
+    return [table, Spacer(1, 3 * mm)]
+
+
+def _name(person: str) -> str:
+    """The groups of the name (PS3.5 6.2.1) that our typeface holds; all of them where it holds none."""
+    groups = [group.replace("^", " ").strip() for group in person.split("=") if group.strip("^ ")]
+    held = pdfmetrics.getFont(_FACE).face.charToGlyph
+    return " · ".join([group for group in groups if all(ord(character) in held for character in group)] or groups)
+
+
+def _date(text: str) -> str:
+    try:
+        return datetime.strptime(text, "%Y%m%d").date().isoformat()
+    except ValueError:
+        return text
+
+
+def _pictures(made: Materials) -> list[Flowable]:
+    """The deciding films with their heat maps; without maps the first film that was read."""
+    maps = [heat for heat in made.reading.heat_maps if made.frame(heat.source)]
+    story: list[Flowable] = []
+    for heat in maps[:_MOST_PICTURES]:
+        story += _picture(_with_map(made, heat), _map_words(made.reading, heat))
+    if len(maps) > _MOST_PICTURES:
+        story.append(_p(f"{len(maps) - _MOST_PICTURES} more heat maps are not shown.", _style(7)))
+    if not maps and made.frames:
+        story += _picture(film_only(made.frames[0]), "the film that was read; no heat map")
+    return story or [_p("No picture of the study was read.", _style(8))]
+
+
+def _with_map(made: Materials, heat: HeatMap) -> Any:
+    frame = made.frame(heat.source)
+    assert frame is not None  # only maps with a frame come here
+    return overlay_only(frame, heat)
+
+
+def _map_words(reading: Reading, heat: HeatMap) -> str:
+    name = next((one.code.meaning for one in reading.findings if one.key == heat.key), heat.key)
+    return f"{name}: where the score rests ({heat.method})"
+
+
+def _picture(pixels: Any, words: str) -> list[Flowable]:
+    """A picture of at most a third of the column's height, as JPEG."""
+    buffer = BytesIO()
+    Picture.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    rows, columns = pixels.shape[:2]
+    width = min(_LEFT, 78 * mm * columns / rows)
+    ImageReader(buffer)  # a damaged picture fails here and not in the reader's hands
+    return [
+        Image(buffer, width, width * rows / columns, hAlign="LEFT"),
+        _p(words, _style(7, colour=colors.grey)),
+        Spacer(1, 2 * mm),
+    ]
+
+
+def _words(made: Materials) -> list[Flowable]:
+    reading = made.reading
+    head = _style(10, bold=True, after=3)
+    story: list[Flowable] = [_p("Outcome", head), _p(wording.outcome(reading), _style(8.5, after=5)), _p("Findings", head)]
+    story += [_findings(reading)] if reading.findings else [_p("The catalogue holds none.", _style(8))]
+    story += [Spacer(1, 3 * mm), _p("Draft report", head), *_draft(reading)]
+    story += [_p(line, _style(7, colour=colors.grey)) for line in wording.checking_lines(reading)]
+    skipped = wording.skipped_lines(reading)
+    if skipped:
+        story += [Spacer(1, 2 * mm), _p("Not read", head), *(_p(line, _style(7.5)) for line in skipped[:6])]
+    return story
+
+
+def _findings(reading: Reading) -> Table:
+    """What was found first, then what could not be assessed, then what was not found."""
+    order = {Decision.POSITIVE: 0, Decision.NOT_ASSESSABLE: 1, Decision.NEGATIVE: 2}
+    rows = [_finding(one) for one in sorted(reading.findings, key=lambda one: order[one.decision])]
+    header = [_p(name, _style(6.5, colour=colors.grey, after=0)) for name in ("finding", "answer", "probability", "threshold")]
+    table = Table([header, *rows], colWidths=[34 * mm, 27 * mm, 17 * mm, 14 * mm], hAlign="LEFT")
+    table.setStyle(
+        [
+            ("LEFTPADDING", (0, 0), (-1, -1), 0),
+            ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+            ("TOPPADDING", (0, 0), (-1, -1), 1),
+            ("BOTTOMPADDING", (0, 0), (-1, -1), 1),
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("LINEBELOW", (0, 0), (-1, -1), 0.25, colors.lightgrey),
+        ]
+    )
+    return table
+
+
+def _finding(finding: Finding) -> list[Paragraph]:
+    positive = finding.decision is Decision.POSITIVE
+    style = _style(8, bold=positive, colour=_COLOUR_OF[finding.decision], after=0)
+    answer = {Decision.POSITIVE: f"present · {finding.urgency.value}", Decision.NEGATIVE: "absent"}.get(finding.decision, "")
+    shown = wording.percent(finding.probability) if finding.probability is not None else "–"
+    said = answer or f"not assessable: {finding.reason}"
+    return [_p(finding.code.meaning, style), _p(said, style), _p(shown, style), _p(wording.percent(finding.threshold), style)]
+
+
+def _draft(reading: Reading) -> Iterator[Paragraph]:
+    style = _style(8.5, after=3)
+    drafted = [one for one in reading.draft.sentences if one.text.strip()]
+    yield from (_p(wording.sentence_line(one, reading), style) for one in drafted)
+    if not drafted:
+        yield _p(wording.no_draft(reading), style)
+    for one in reading.draft.impression:
+        yield _p(f"Impression: {wording.sentence_line(one, reading)}", style)
+    yield from (_p(line, style) for line in wording.agreement_lines(reading))
+
+
+def _provenance(made: Materials) -> list[Flowable]:
+    small = _style(6, colour=colors.Color(0.3, 0.3, 0.3), after=1)
+    reading = made.reading
+    heads = [f"{head.kind} {head.name} {head.version}, sha256 {head.digest}" for head in reading.heads]
+    node = f"WetRead {made.options.software_version}, {reading.device}, {reading.precision}"
+    lines = [*map(wording.model_line, reading.models), *heads, f"catalogue {wording.catalogue_line(reading)}", node]
+    return [_p("Made by", _style(7, bold=True, after=1)), *(_p(line, small) for line in lines), _p(wording.DISCLAIMER, small)]
