@@ -17,6 +17,7 @@ from highdicom.sr import (
     ContentSequence,
     ImageContentItem,
     NumContentItem,
+    PnameContentItem,
     TextContentItem,
     UIDRefContentItem,
 )
@@ -77,6 +78,11 @@ def text_item(relationship: str, name: Code, value: str, children: Iterable[Data
 
 def uid_item(relationship: str, name: Code, value: str) -> Dataset:
     item: Dataset = UIDRefContentItem(coded(name), value, relationship)
+    return item
+
+
+def person_item(relationship: str, name: Code, person: str) -> Dataset:
+    item: Dataset = PnameContentItem(coded(name), person, relationship)
     return item
 
 

@@ -20,6 +20,7 @@ from reporting.options import DocumentOptions
 from reporting.source import read_source
 from reporting.sr_draft import draft_sr
 from reporting.sr_findings import findings_sr
+from reporting.sr_flat import text_sr
 from reporting.uids import ReadingKey
 
 __all__ = ["DocumentOptions", "build_documents"]
@@ -54,6 +55,10 @@ def _bundle(made: Materials) -> Iterable[Document]:
     yield Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(made.key), fhir.encode(bundle))
 
 
+def _text(made: Materials) -> Iterable[Document]:
+    yield _dicom(DocumentKind.TEXT_SR, text_sr(made))
+
+
 def _heat_maps(made: Materials) -> Iterable[Document]:
     from reporting.heat_map_sc import heat_map_images
 
@@ -83,6 +88,7 @@ def _dicom(kind: DocumentKind, ds: Dataset) -> Document:
 _BUILDERS: Final[Mapping[DocumentKind, Callable[[Materials], Iterable[Document]]]] = {
     DocumentKind.FINDINGS_SR: _findings,
     DocumentKind.DRAFT_SR: _draft,
+    DocumentKind.TEXT_SR: _text,
     DocumentKind.HEAT_MAP: _heat_maps,
     DocumentKind.HEAT_MAP_GSPS: _states,
     DocumentKind.PDF: _pdf,

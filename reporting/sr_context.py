@@ -6,7 +6,7 @@ from pydicom import Dataset
 
 from inference.reading import Reading
 from reporting import clean, codes, wording
-from reporting.content import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, code_item, text_item, uid_item
+from reporting.content import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, code_item, person_item, text_item, uid_item
 from reporting.header import PRODUCT
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
@@ -26,6 +26,15 @@ def observer(source: SourceStudy, options: DocumentOptions) -> list[Dataset]:
         text_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_NAME, source.context.station_name or PRODUCT),
         text_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_MANUFACTURER, options.manufacturer),
         text_item(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_MODEL, f"{PRODUCT} {options.software_version}"),
+    ]
+
+
+def person_observer(person: str, organization: str) -> list[Dataset]:
+    """TID 1003: who signed."""
+    return [
+        code_item(HAS_OBS_CONTEXT, codes.OBSERVER_TYPE, codes.PERSON),
+        person_item(HAS_OBS_CONTEXT, codes.PERSON_OBSERVER_NAME, clean.person_name(person)),
+        text_item(HAS_OBS_CONTEXT, codes.PERSON_OBSERVER_ORGANIZATION, organization),
     ]
 
 

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from inference.reading import Reading
 from reporting import clean, codes
 from reporting.content import coded, put
+from reporting.context import Predecessor
 from reporting.header import equipment, patient_and_study
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy, code_of, request_items
@@ -37,7 +38,7 @@ def sr_dataset(
     patient_and_study(ds, source)
     _series(ds, source, key, frame)
     equipment(ds, source, reading, options)
-    _general(ds, source)
+    _general(ds, source, frame.kind)
     for element in root:
         ds[element.tag] = element
     put(ds, CodingSchemeIdentificationSequence=_schemes(ds))
@@ -57,7 +58,7 @@ def _series(ds: Dataset, source: SourceStudy, key: ReadingKey, frame: SrFrame) -
     )
 
 
-def _general(ds: Dataset, source: SourceStudy) -> None:
+def _general(ds: Dataset, source: SourceStudy, kind: str) -> None:
     """SR Document General (C.17.2)."""
     written = source.written_at
     put(
@@ -79,8 +80,19 @@ def _general(ds: Dataset, source: SourceStudy) -> None:
         put(ds, TimezoneOffsetFromUTC=offset)
     if source.instances:
         put(ds, CurrentRequestedProcedureEvidenceSequence=[_evidence(source)])
+    if earlier := [one for one in source.context.predecessors if one.kind == kind]:
+        put(ds, PredecessorDocumentsSequence=[_predecessors(source, earlier)])
     if requests := _requests(source):
         put(ds, ReferencedRequestSequence=requests)
+
+
+def _predecessors(source: SourceStudy, earlier: list[Predecessor]) -> Dataset:
+    """What this document replaces (C.17.2.4): the same study's document of the revision before."""
+    items = []
+    for one in earlier:
+        reference = put(Dataset(), ReferencedSOPClassUID=one.sop_class_uid, ReferencedSOPInstanceUID=one.uid)
+        items.append(put(Dataset(), SeriesInstanceUID=one.series_instance_uid, ReferencedSOPSequence=[reference]))
+    return put(Dataset(), StudyInstanceUID=source.context.study_instance_uid, ReferencedSeriesSequence=items)
 
 
 def _evidence(source: SourceStudy) -> Dataset:

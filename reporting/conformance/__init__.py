@@ -30,7 +30,7 @@ _FIXED: Final = {
     "Modality": "SR",
     "SpecificCharacterSet": "ISO_IR 192",
 }
-_ROOTS: Final = {DocumentKind.FINDINGS_SR: "1500", DocumentKind.DRAFT_SR: "2000"}
+_ROOTS: Final = {DocumentKind.FINDINGS_SR: "1500", DocumentKind.DRAFT_SR: "2000", DocumentKind.TEXT_SR: "2000"}
 _ROOT_ITEMS: Final = (codes.LANGUAGE, codes.OBSERVER_TYPE, codes.DEVICE_OBSERVER_UID, codes.PROCEDURE_REPORTED)
 _GROUP_ITEMS: Final = (codes.TRACKING_IDENTIFIER, codes.TRACKING_UID, codes.FINDING, codes.PRESENCE)
 _ALGORITHM: Final = (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)

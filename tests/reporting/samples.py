@@ -106,6 +106,21 @@ def reading(source: FrameSource | None = None, *, phantom: bool = False) -> Read
     )
 
 
+def disagreeing(source: FrameSource | None = None) -> Reading:
+    """The same, where the draft denies what triage found, does not mention another finding, and has an impression."""
+    first = reading(source)
+    finding = replace(first.findings[0], key="mass", code=Code("4147007", "SCT", "Mass"))
+    draft = DraftReport(
+        (Sentence("No pneumothorax.", 0.9, first.draft.source, ("pneumothorax",)), Sentence("Clear lungs.", 0.8)),
+        source=first.draft.source,
+        impression=(Sentence("No acute abnormality.", 0.7, first.draft.source, ("pneumothorax",)),),
+        omits=("mass",),
+        notes=("one of the images gave no text: no draft: the image is uniform",),
+        checked="rules over words",
+    )
+    return replace(first, findings=(*first.findings, finding), draft=draft)
+
+
 def unassessed(reason: str = "The catalogue does not cover CT") -> Reading:
     """Nothing could be read: every finding open, no draft, no model, no source."""
     findings = tuple(

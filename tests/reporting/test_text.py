@@ -2,7 +2,7 @@ import pytest
 
 from reporting.context import DocumentKind
 from reporting.errors import DocumentError
-from reporting.text import sr_text
+from reporting.text import sr_prose, sr_text
 from tests.reporting.samples import OPTIONS, by_kind, context, reading
 
 
@@ -26,3 +26,19 @@ def test_no_patient_is_named():
 def test_what_is_no_sr_is_refused(foreign: bytes):
     with pytest.raises(DocumentError):
         sr_text(foreign)
+
+
+def test_prose_is_the_findings_alone():
+    prose = sr_prose(by_kind(reading(), context(), OPTIONS)[DocumentKind.DRAFT_SR].content)
+    assert prose == "Large left pneumothorax. No effusion < 3 mm & nothing else."
+
+
+def test_prose_of_a_report_that_codes_no_finding_is_all_its_text():
+    prose = sr_prose(by_kind(reading(), context(), OPTIONS)[DocumentKind.FINDINGS_SR].content)
+    assert "Not assessable" in prose or "No person has verified it" in prose
+
+
+@pytest.mark.parametrize("foreign", [b"", b"no dicom"], ids=["empty", "text"])
+def test_prose_of_what_is_no_sr_is_refused(foreign: bytes):
+    with pytest.raises(DocumentError):
+        sr_prose(foreign)

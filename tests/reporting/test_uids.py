@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
+from inference.reading import HeadVersion
 from reporting.uids import ReadingKey, derive_uid, device_uid, tracking_uid
 from tests.reporting.samples import CATALOGUE, OPTIONS, TRIAGE, context, reading
 
@@ -41,6 +42,7 @@ OTHERS = {
     "station": lambda r, c, o: (r, replace(c, station_name="OTHER"), o),
     "model": lambda r, c, o: (replace(r, models=(replace(TRIAGE, digest="9" * 64),)), c, o),
     "permission": lambda r, c, o: (replace(r, models=(replace(TRIAGE, acknowledgement="by X"), r.models[1])), c, o),
+    "head": lambda r, c, o: (replace(r, heads=(HeadVersion("probe", "site", "1", "9" * 64),)), c, o),
     "catalogue": lambda r, c, o: (replace(r, catalogue=replace(CATALOGUE, digest="9" * 64)), c, o),
     "software": lambda r, c, o: (r, c, replace(o, software_version="0.2.0")),
     "status": lambda r, c, o: (r, c, replace(o, fhir_status="registered")),
@@ -54,6 +56,21 @@ def test_another_input_is_another_document(change):
     other = ReadingKey.of(*change(reading(), context(), OPTIONS))
     assert same == ReadingKey.of(reading(), context(), OPTIONS)
     assert same.uid("findings-sr") != other.uid("findings-sr")
+
+
+def test_without_heads_the_names_of_documents_stay_what_they_were():
+    """Written down once: a head is part of the key, no head adds nothing to it."""
+    assert reading().heads == ()
+    assert ReadingKey.of(reading(), context(), OPTIONS).parts[2].count(":") == 2 * len(reading().models)
+
+
+def test_another_fit_is_another_document():
+    first, second = (HeadVersion("calibration", "site", "1", digit * 64) for digit in "12")
+    uids = {
+        ReadingKey.of(replace(reading(), heads=heads), context(), OPTIONS).uid("findings-sr")
+        for heads in ((first,), (second,), (first, second), (second, first))
+    }
+    assert len(uids) == 3
 
 
 def test_documents_of_one_reading_differ():

@@ -5,7 +5,7 @@ import pytest
 from inference.bundles import PHANTOM_MARK
 from inference.reading import DraftReport, UseMode
 from reporting import wording
-from tests.reporting.samples import TRIAGE, reading, unassessed
+from tests.reporting.samples import TRIAGE, disagreeing, reading, unassessed
 
 
 def test_the_phantom_mark_is_the_bundles_own():
@@ -54,3 +54,21 @@ def test_skipped_instances_are_counted_by_reason():
     assert wording.skipped_lines(reading()) == ("2 instances not read: no pixels.",)
     assert wording.unreferable(0) == ()
     assert wording.unreferable(1)[0].startswith("1 instance has")
+
+
+def test_a_sentence_line_carries_what_contradicts_it():
+    read = disagreeing()
+    assert wording.sentence_line(read.draft.sentences[0], read) == (
+        "No pneumothorax. [confidence 90.0 %] "
+        "(the findings say otherwise: Pneumothorax: present, probability 93.1 % (threshold 50.0 %), STAT)"
+    )
+    assert wording.sentence_line(read.draft.sentences[1], read) == "Clear lungs. [confidence 80.0 %]"
+
+
+def test_agreement_lines():
+    assert wording.agreement_lines(disagreeing()) == (
+        "The draft contradicts the findings: Pneumothorax (present).",
+        "Not mentioned in the draft: Mass (present).",
+    )
+    assert wording.agreement_lines(reading()) == ()
+    assert wording.checking_lines(reading()) == ()
