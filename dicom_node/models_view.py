@@ -1,4 +1,4 @@
-"""`wetread models`: import, verify and list model bundles."""
+"""`wetread models`: import, pull, verify and list model bundles."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from dicom_node import models_pull
 from dicom_node.errors import SettingsError
+from dicom_node.models_known import TOKENIZER_KIND, KnownModel, copy_help
 from dicom_node.settings import PHANTOM
 from dicom_node.terminal import console
+from inference.bundle_folders import is_bundle
 from inference.bundles import MANIFEST, PHANTOM_MARK, Bundle, open_bundle, verify_bundle
 from inference.errors import BundleError
 from inference.phantoms import bundle_folder
@@ -31,6 +34,17 @@ class ImportOptions:
     text_tower: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """``how``: only say what to copy by hand. The rest as the options of the command are named."""
+
+    revision: str | None = None
+    repository: str | None = None
+    name: str | None = None
+    image_size: int | None = None
+    how: bool = False
+
+
 def import_model(kind: str, path: Path, out: Path, options: ImportOptions) -> int:
     """Convert a downloaded checkpoint into a bundle. Raises SettingsError for arguments, BundleError for the checkpoint."""
     if kind not in _OWN_OPTIONS:
@@ -43,10 +57,36 @@ def import_model(kind: str, path: Path, out: Path, options: ImportOptions) -> in
         for option in names:
             if kind != owner and getattr(options, option) is not None:
                 raise SettingsError(f"--{option.replace('_', '-')} belongs to {owner}, not to {kind}")
-    bundle = _import(kind, path, out, options)
+    if is_bundle(path) and options != ImportOptions():
+        raise SettingsError(f"{path}: is a bundle already and is copied as it is; leave the options out")
+    _show_made(_import(kind, path, out, options))
+    return 0
+
+
+def pull_model(name: str, out: Path, options: PullOptions) -> int:
+    """Download a model and make a bundle of it.
+
+    Raises SettingsError for arguments, RemoteError for the hub, BundleError for what was downloaded.
+    """
+    model = models_pull.chosen(name, out, options.repository)
     screen = console()
-    screen.print(_table([bundle]))
-    screen.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
+    if options.how:
+        screen.print(copy_help(name, model, out), markup=False, soft_wrap=True)
+        return 0
+    if model.kind != "biomedgpt" and options.image_size is not None:
+        raise SettingsError(f"--image-size belongs to the biomedgpt models, not to {name}")
+    if is_bundle(out):
+        return _already_pulled(out, model, options.revision)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"--out {out}: is there already and is not empty; a bundle's folder is made new")
+    pulled = models_pull.download(name, model, out, options.revision)
+    _make(pulled, out, options)
+    pulled.remove()
+    screen.print(
+        f"For a machine without internet: copy the whole folder {out} there; wetread models verify {out} checks it.",
+        markup=False,
+        soft_wrap=True,
+    )
     return 0
 
 
@@ -84,16 +124,42 @@ def show_list(folder: Path | None) -> int:
     return 1 if faults else 0
 
 
-def _import(kind: str, path: Path, out: Path, options: ImportOptions) -> Bundle:
+def _make(pulled: models_pull.Pulled, out: Path, options: PullOptions) -> None:
+    if pulled.kind == TOKENIZER_KIND:
+        from inference.drafting.importing import convert_tokenizer
+
+        convert_tokenizer(pulled.folder, out)
+        console().print(f"Made {out}. Give it with --bpe to `wetread models import biomedgpt`.", markup=False, soft_wrap=True)
+        return
+    wishes = ImportOptions(options.name, image_size=options.image_size, text_tower=pulled.text_tower)
+    _show_made(_import(pulled.kind, pulled.folder, out, wishes, pulled.source))
+
+
+def _already_pulled(out: Path, model: KnownModel, revision: str | None) -> int:
+    """What is there stays: its commit is on record in its card."""
+    bundle = open_bundle(out)
+    repository, _, rest = bundle.card.source.partition("@")
+    if repository != model.repository.name or (revision and not rest.startswith(revision)):
+        raise SettingsError(f"--out {out}: holds {bundle.card.source}; choose another folder, or remove this one")
+    return verify([str(out)])
+
+
+def _import(kind: str, path: Path, out: Path, options: ImportOptions, source: str | None = None) -> Bundle:
     if kind == "biomedgpt":
         from inference.drafting.importing import import_biomedgpt  # torch loads only here
 
-        return import_biomedgpt(path, out, bpe=options.bpe, name=options.name, image_size=options.image_size)
+        return import_biomedgpt(path, out, bpe=options.bpe, name=options.name, image_size=options.image_size, source=source)
     from inference.triage.checkpoints import import_biomedclip, import_clip
 
     if kind == "clip":
-        return import_clip(path, out, name=options.name)
-    return import_biomedclip(path, out, name=options.name, text_tower=options.text_tower)
+        return import_clip(path, out, name=options.name, source=source)
+    return import_biomedclip(path, out, name=options.name, text_tower=options.text_tower, source=source)
+
+
+def _show_made(bundle: Bundle) -> None:
+    screen = console()
+    screen.print(_table([bundle]))
+    screen.print(f"Made {bundle.folder}. Name this folder under `readings` of the settings.", markup=False, soft_wrap=True)
 
 
 def _named(named: str) -> tuple[Path, ...]:

@@ -4,6 +4,9 @@ InferenceError
 ├── BundleError         a model bundle is missing, damaged, incomplete or not of the kind asked for
 │   └── LicenceError    the bundle's licence or card does not allow the use mode
 ├── CatalogueError      a catalogue of findings cannot be used
+├── InputError          a text given to a model cannot be used: empty, too long, candidates that contradict each other
+├── LabelsError         a table of labelled films cannot be used
+├── HeadError           a calibration or probe cannot be fitted or used
 └── DeviceError         the device failed (out of memory, lost): the same reading may work later
 """
 
@@ -22,6 +25,18 @@ class LicenceError(BundleError):
 
 class CatalogueError(InferenceError):
     """A catalogue file cannot be used. The message names the file, the entry and what is allowed."""
+
+
+class LabelsError(InferenceError):
+    """A table of labels cannot be used. The message names the file, the line and the column, and never a patient."""
+
+
+class HeadError(InferenceError):
+    """A calibration or probe cannot be fitted, or belongs to another model or other prompts. The message says what to do."""
+
+
+class InputError(InferenceError):
+    """A question, text or list of candidates cannot be used. The message names the limit, never the text."""
 
 
 class DeviceError(InferenceError):

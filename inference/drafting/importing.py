@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from safetensors.torch import save_file
 
+from inference.bundle_folders import copy_bundle, is_bundle, new_folder
 from inference.bundles import Bundle, BundleCard, open_bundle, write_manifest
 from inference.drafting.checkpoints import Checkpoint, read_checkpoint
-from inference.drafting.config import WEIGHTS, Caption, DraftingConfig, write_config
+from inference.drafting.config import PRETRAINED, WEIGHTS, Caption, DraftingConfig, default_tasks, write_config
+from inference.drafting.results import DecoderPrompt, Task
 from inference.drafting.tokenizer import FILES, SPECIALS, BpeFiles, Tokenizer, read_bpe, write_bpe
 from inference.errors import BundleError
 from inference.reading import UseMode
+from inference.weight_files import weights_sha256
 
 HF_TOKENIZER: Final = ("vocab.json", "merges.txt")
 # The code and the hub tag say Apache-2.0, the project's README "academic purposes only": the stricter word counts.
@@ -32,52 +34,70 @@ def import_biomedgpt(
     name: str | None = None,
     image_size: int | None = None,
     caption: Caption | None = None,
+    tasks: tuple[Task, ...] | None = None,
     card: BundleCard | None = None,
+    source: str | None = None,
 ) -> Bundle:
     """Convert a checkpoint into a bundle in the new folder ``out``; nothing of it is executed.
 
-    ``path``: a fairseq ``.pt``, or a folder in Hugging Face form. ``bpe``: folder with ``dict.txt``, ``encoder.json`` and
-    ``vocab.bpe``; by default those beside the checkpoint, or what an HF folder's ``vocab.json`` and ``merges.txt`` say.
-    ``image_size`` as in ``read_checkpoint``; ``caption`` and ``card`` replace the published settings and BiomedGPT's card.
+    ``path``: a fairseq ``.pt``, a folder in Hugging Face form, or a bundle, which is verified and copied. ``bpe``: folder with
+    ``dict.txt``, ``encoder.json`` and ``vocab.bpe``; by default those beside the checkpoint, or what an HF folder's
+    ``vocab.json`` and ``merges.txt`` say. ``image_size`` as in ``read_checkpoint``; ``caption``, ``tasks`` and ``card``
+    replace the published settings, what the checkpoint says it was trained for, and BiomedGPT's card; ``source``: the
+    repository and revision it came from, where that is known.
     Raises BundleError; ``out`` is then as it was.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BundleError(f"{out}: already there and not empty; choose another folder or remove it")
-    checkpoint = read_checkpoint(path, image_size=image_size)
-    config = DraftingConfig(checkpoint.config, checkpoint.codes, checkpoint.bins, checkpoint.preprocess, caption or Caption())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        part = Path(temporary) / "bundle"
-        part.mkdir()
+    if is_bundle(path):
+        return copy_bundle(path, out, kind="biomedgpt")
+    with new_folder(out) as part:
+        checkpoint = read_checkpoint(path, image_size=image_size)
+        config = _config(checkpoint)
+        config = replace(config, caption=caption or config.caption, tasks=tasks or config.tasks)
         _write_tokenizer(path, bpe, part)
         _check_vocabulary(path, checkpoint, part)
         save_file(checkpoint.tensors, part / WEIGHTS)
         (part / WEIGHTS).chmod(0o644)  # safetensors writes 0600, and a node often runs as another user than who imported
         write_config(config, part)
-        write_manifest(part, card or _card(path, checkpoint, name))
-        part.replace(out)
+        write_manifest(part, card or _card(checkpoint, name, source))
     return open_bundle(out)
 
 
-def _card(path: Path, checkpoint: Checkpoint, name: str | None) -> BundleCard:
-    digest, weights = hashlib.sha256(), _weights_file(path)
-    with weights.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+def _config(checkpoint: Checkpoint) -> DraftingConfig:
+    """The published settings of what the checkpoint was trained for."""
+    tasks = default_tasks(checkpoint.task)
+    config = DraftingConfig(checkpoint.config, checkpoint.codes, checkpoint.bins, checkpoint.preprocess, tasks=tasks)
+    stated = checkpoint.prompt_type if checkpoint.prompt_type in set(DecoderPrompt) else ""
+    if tasks == PRETRAINED:  # asked with no examples, the reference prompts the decoder with nothing
+        stated = DecoderPrompt.NONE
+    if not stated:
+        return config
+    prompt = DecoderPrompt(stated)
+    return replace(config, vqa=replace(config.vqa, decoder_prompt=prompt), nli=replace(config.nli, decoder_prompt=prompt))
+
+
+def convert_tokenizer(folder: Path, out: Path) -> None:
+    """Write the files ``--bpe`` takes into the new folder ``out``, from an HF folder's ``vocab.json`` and ``merges.txt``.
+
+    Raises BundleError where those are missing or damaged, or ``out`` is in use.
+    """
+    with new_folder(out) as part:
+        write_bpe(_hf_tokenizer(folder), part)
+        read_bpe(part)
+
+
+def _card(checkpoint: Checkpoint, name: str | None, source: str | None) -> BundleCard:
     config = checkpoint.config
+    origin = f"{source}," if source else "imported from"
+    average = ", its moving average (EMA) weights" if checkpoint.moving_average else ""
     return BundleCard(
         name=name or "BiomedGPT",
         kind="biomedgpt",
         version=f"OFA width {config.width}, {config.encoder_layers}+{config.decoder_layers} layers",
-        source=f"imported from {weights.name}, sha256 {digest.hexdigest()}",
+        source=f"{origin} {checkpoint.weights.name}{average}, sha256 {weights_sha256(checkpoint.weights)}",
         licence=LICENCE,
         intended_use=INTENDED_USE,
         allowed_modes=(UseMode.RESEARCH, UseMode.SHADOW),
     )
-
-
-def _weights_file(path: Path) -> Path:
-    return next((p for p in (path / "model.safetensors", path / "pytorch_model.bin") if p.is_file()), path)
 
 
 def _write_tokenizer(path: Path, bpe: Path | None, part: Path) -> None:

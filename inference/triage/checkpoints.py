@@ -1,39 +1,32 @@
-"""Import a foreign contrastive model: an open_clip folder as the hub holds it becomes a bundle.
+"""Import a foreign contrastive model: what a user downloaded becomes a bundle in open_clip's form.
 
-Done once, by ``wetread models import``, where an operator looks on. Pickles are opened with ``weights_only=True``; what is
+Done once, by ``wetread models import``, where an operator looks on. Nothing foreign is executed (see ``weight_files``); what is
 written is safetensors, and the bundle is kept only when every tensor found its place.
 """
 
 from __future__ import annotations
 
-import pickle
+import json
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from inference.bundle_folders import copy_bundle, is_bundle, new_folder
 from inference.bundles import Bundle, BundleCard, open_bundle, write_manifest
 from inference.errors import BundleError
 from inference.reading import UseMode
-from inference.triage.open_clip_folder import (
-    CONFIG,
-    TEXT_CONFIG,
-    TOKENIZER,
-    VOCABULARY,
-    WEIGHTS,
-    has_bert,
-    open_folder,
-    read_config,
-)
+from inference.triage.clip_vocabulary import check_same_vocabulary, write_vocabulary
+from inference.triage.foreign import ForeignModel, read_open_clip, read_openai_state
+from inference.triage.open_clip_folder import CONFIG, TEXT_CONFIG, TOKENIZER, VOCABULARY, WEIGHTS, has_bert, open_folder
+from inference.triage.transformers_form import is_transformers_clip, read_transformers_clip
+from inference.weight_files import named, weights_sha256
 
-_SAFE: Final = (WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
-_PICKLED: Final = ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pt", "pytorch_model.bin")
 _TOKENIZER_FILES: Final = (TOKENIZER, VOCABULARY, "tokenizer_config.json", "special_tokens_map.json")
-_POSITION_IDS: Final = "text.transformer.embeddings.position_ids"  # a counter that transformers saved until 4.31
 _HELD: Final = (UseMode.RESEARCH, UseMode.SHADOW)
 _BIOMEDCLIP: Final = BundleCard(
     name="BiomedCLIP",
@@ -48,58 +41,77 @@ _CLIP: Final = BundleCard(
     name="CLIP",
     kind="clip",
     version="ViT-B-16",
-    source="openai/clip-vit-base-patch16, in open_clip form",
+    source="openai/clip-vit-base-patch16",
     licence="MIT",
     intended_use="research only; see the model card: any deployed use is out of scope; not made for medical images",
     allowed_modes=_HELD,
 )
 
 
-def import_biomedclip(path: Path, out: Path, *, name: str | None = None, text_tower: Path | None = None) -> Bundle:
-    """Turn the open_clip folder ``path`` into the bundle ``out``.
+def import_biomedclip(
+    path: Path, out: Path, *, name: str | None = None, text_tower: Path | None = None, source: str | None = None
+) -> Bundle:
+    """Turn the open_clip folder ``path`` into the bundle ``out``, or verify and copy it where it is a bundle.
 
     ``text_tower``: the folder with BERT's ``config.json`` (and tokenizer), where ``path`` lacks them, as the hub's does.
-    Raises BundleError where a file is missing or damaged, a tensor is missing, left over, of another shape or not finite,
-    or where ``out`` exists. Nothing is left at ``out`` then.
+    ``source``: the repository and revision, where known. Raises BundleError where a file is missing or damaged, a tensor is
+    missing, left over, of another shape or not finite, or where ``out`` is in use. Nothing is left at ``out`` then.
     """
-    return _import(path, out, _BIOMEDCLIP, name, text_tower)
+    return _import(path, out, replace(_BIOMEDCLIP, name=name or _BIOMEDCLIP.name), text_tower, source)
 
 
-def import_clip(path: Path, out: Path, *, name: str | None = None) -> Bundle:
-    """As ``import_biomedclip``, for an open_clip folder without a BERT."""
-    return _import(path, out, _CLIP, name, None)
+def import_clip(path: Path, out: Path, *, name: str | None = None, source: str | None = None) -> Bundle:
+    """As ``import_biomedclip``, for a CLIP: an open_clip folder without a BERT, a transformers ``CLIPModel`` folder with its
+    tokenizer, or a file with the bare state of OpenAI's own model.
+    """
+    return _import(path, out, replace(_CLIP, name=name or _CLIP.name), None, source)
 
 
-def _import(path: Path, out: Path, card: BundleCard, name: str | None, text_tower: Path | None) -> Bundle:
-    if not path.is_dir():
-        raise BundleError(f"{path}: not a folder; give the folder that holds {CONFIG} and the weights")
-    if out.exists():
-        raise BundleError(f"{out}: exists already; remove it or choose another --out")
-    config = read_config(path)
-    if has_bert(config) != (card.kind == "biomedclip"):
-        raise BundleError(
-            f"{path}: its text tower is {'a' if has_bert(config) else 'no'} BERT, so this is no {card.kind} model"
-        )
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        _fill(part, path, text_tower, has_bert(config))
-        write_manifest(part, replace(card, name=name or card.name, source=card.source + _revision(path)))
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def _import(path: Path, out: Path, card: BundleCard, text_tower: Path | None, source: str | None) -> Bundle:
+    if is_bundle(path):
+        return copy_bundle(path, out, kind=card.kind)
+    with new_folder(out) as part:
+        model = _read(path, card.kind)
+        (part / CONFIG).write_text(json.dumps(model.config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        if has_bert(model.config):
+            _copy_text_tower(part, [path, *([text_tower] if text_tower else [])])
+        else:
+            write_vocabulary(part)
+        _account(model.weights, model.state, _empty_state(part, path))
+        save_file(model.state, str(part / WEIGHTS), metadata={"format": "pt"})
+        (part / WEIGHTS).chmod(0o644)  # safetensors writes 0600; the node seldom runs as who imports
+        write_manifest(part, replace(card, source=_source(model.weights, source or card.source + _revision(path))))
     return open_bundle(out)
 
 
-def _fill(part: Path, path: Path, text_tower: Path | None, bert: bool) -> None:
-    state = _read_weights(path)
-    shutil.copyfile(path / CONFIG, part / CONFIG)
-    if bert:
-        _copy_text_tower(part, [path, *([text_tower] if text_tower else [])])
-    save_file(state, str(part / WEIGHTS), metadata={"format": "pt"})
-    (part / WEIGHTS).chmod(0o644)  # safetensors writes 0600; the node seldom runs as who imports
-    _account(path, state, open_folder(part, torch.device("cpu")).net.state_dict())
+def _read(path: Path, kind: str) -> ForeignModel:
+    if kind == "clip" and path.is_file():
+        return read_openai_state(path)
+    if not path.is_dir():
+        raise BundleError(f"{path}: not a folder; give the folder that holds {CONFIG} and the weights")
+    if not (path / CONFIG).is_file() and is_transformers_clip(path):
+        if kind != "clip":
+            raise BundleError(f"{path}: a CLIPModel of transformers, so this is no {kind} model; import it as clip")
+        check_same_vocabulary(path)
+        return read_transformers_clip(path)
+    model = read_open_clip(path)
+    bert = has_bert(model.config)
+    if bert != (kind == "biomedclip"):
+        raise BundleError(f"{path}: its text tower is {'a' if bert else 'no'} BERT, so this is no {kind} model")
+    return model
+
+
+def _empty_state(part: Path, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors that the model of the configuration wants; the tokenizer is opened too."""
+    try:
+        state: dict[str, torch.Tensor] = open_folder(part, torch.device("cpu"), weights=False).net.state_dict()
+        return state
+    except BundleError as error:
+        raise BundleError(str(error).replace(str(part), str(path))) from error  # the folder that the user knows
+
+
+def _source(weights: Path, repository: str) -> str:
+    return f"{repository}, {weights.name}, sha256 {weights_sha256(weights)}"
 
 
 def _copy_text_tower(part: Path, folders: list[Path]) -> None:
@@ -116,34 +128,24 @@ def _copy_text_tower(part: Path, folders: list[Path]) -> None:
         )
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    found = next((path / name for name in (*_SAFE, *_PICKLED) if (path / name).is_file()), None)
-    if found is None:
-        raise BundleError(f"{path}: no weights; one of these is needed: {', '.join((*_SAFE, *_PICKLED))}")
-    try:
-        raw: Any = load_file(found) if found.name in _SAFE else torch.load(found, map_location="cpu", weights_only=True)
-    except Exception as error:
-        why = "it holds more than tensors, or is damaged" if isinstance(error, pickle.UnpicklingError) else str(error)[:200]
-        raise BundleError(f"{found}: cannot be read as plain weights ({why})") from error
-    state = raw.get("state_dict", raw) if isinstance(raw, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BundleError(f"{found}: not a mapping of names to tensors")
-    named = {str(key).removeprefix("module."): value.clone().contiguous() for key, value in state.items()}
-    named.pop(_POSITION_IDS, None)
-    return named
-
-
 def _account(path: Path, given: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    """open_clip resizes position tables silently; here a tensor that does not fit is a fault."""
-    faults = [f"{name} is missing" for name in wanted.keys() - given.keys()]
-    faults += [f"{name} is left over" for name in given.keys() - wanted.keys()]
-    for name in given.keys() & wanted.keys():
-        if given[name].numel() != wanted[name].numel() or given[name].squeeze().shape != wanted[name].squeeze().shape:
-            faults.append(f"{name} is {tuple(given[name].shape)}, wanted {tuple(wanted[name].shape)}")
-        elif not torch.isfinite(given[name]).all():
-            faults.append(f"{name} is not finite")
-    if faults:
-        raise BundleError(f"{path}: weights and {CONFIG} do not fit: {'; '.join(sorted(faults)[:5])}")
+    """Every tensor in its place: open_clip resizes position tables silently, here a tensor that does not fit is a fault."""
+    both = given.keys() & wanted.keys()
+    misfits = [name for name in both if not _fits(given[name], wanted[name])]
+    faults = [
+        ("missing", wanted.keys() - given.keys()),
+        ("left over", given.keys() - wanted.keys()),
+        ("of the wrong shape", [f"{n} {tuple(given[n].shape)} for {tuple(wanted[n].shape)}" for n in misfits]),
+        ("not finite", [name for name in both if not torch.isfinite(given[name]).all()]),
+    ]
+    text = "; ".join(f"{what}: {named(sorted(names))}" for what, names in faults if names)
+    if text:
+        raise BundleError(f"{path}: its tensors do not make the model that the configuration says ({text})")
+
+
+def _fits(given: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """A scale may be one number or a row of one."""
+    return given.numel() == wanted.numel() and given.squeeze().shape == wanted.squeeze().shape
 
 
 def _revision(path: Path) -> str:

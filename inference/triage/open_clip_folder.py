@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from inference.errors import BundleError
+from inference.triage.clip_vocabulary import load_tokenizer
 
 CONFIG: Final = "open_clip_config.json"
 WEIGHTS: Final = "open_clip_model.safetensors"
@@ -49,7 +50,7 @@ def open_folder(folder: Path, device: torch.device, *, weights: bool = True) -> 
     """
     config = read_config(folder)
     _require(folder, config, weights)
-    name = f"local-dir:{folder}"
+    name, text = f"local-dir:{folder}", local_text_config(config, folder)
     try:
         net, _, transform = open_clip.create_model_and_transforms(
             name,
@@ -59,9 +60,9 @@ def open_folder(folder: Path, device: torch.device, *, weights: bool = True) -> 
             load_weights=weights,
             require_pretrained=weights,
             weights_only=True,
-            text_cfg=local_text_config(config, folder),
+            text_cfg=text,
         )
-        tokenize = open_clip.get_tokenizer(name)
+        tokenize = open_clip.get_tokenizer(name) if text.get("hf_tokenizer_name") else load_tokenizer(folder, text)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, KeyError, TypeError, OSError, AttributeError, SafetensorError) as error:

@@ -10,7 +10,7 @@ import pytest
 from dicom_node import models_view
 from dicom_node.errors import SettingsError
 from dicom_node.models_view import ImportOptions
-from inference.bundles import BundleCard, write_manifest
+from inference.bundles import BundleCard, open_bundle, write_manifest
 from inference.phantoms import bundle_folder
 from inference.reading import UseMode
 
@@ -91,6 +91,15 @@ def test_import_refuses_a_mistake_before_anything_is_made(
     with pytest.raises(SettingsError, match=said):
         models_view.import_model(kind, tmp_path / path, tmp_path / out, options)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kind", ["biomedclip", "biomedgpt"])
+def test_import_copies_a_bundle(tmp_path: Path, kind: str) -> None:
+    shipped = bundle_folder(kind)
+    assert models_view.import_model(kind, shipped, tmp_path / "copy", NONE) == 0
+    assert open_bundle(tmp_path / "copy").digest == open_bundle(shipped).digest
+    with pytest.raises(SettingsError, match="is a bundle already"):
+        models_view.import_model(kind, shipped, tmp_path / "second", ImportOptions(name="mine"))
 
 
 def test_import_makes_a_bundle_that_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from inference.bundles import open_bundle, verify_bundle
-from inference.drafting.checkpoints import read_checkpoint
+from inference.drafting.checkpoints import EMBEDDINGS, read_checkpoint
 from inference.drafting.config import Caption, read_config
 from inference.drafting.drafter import load_model
 from inference.drafting.importing import import_biomedgpt
@@ -26,18 +26,10 @@ from inference.drafting.model import Ofa
 from inference.drafting.tokenizer import FILES, Tokenizer, read_bpe
 from inference.errors import BundleError
 from inference.reading import UseMode
+from tests.inference.drafting.forms import HF_NAMES
 
 State = dict[str, Any]
 Q = "encoder.layers.0.self_attn.q_proj.weight"
-# Ours (and fairseq's) to HF's, written from the other side than the product's map.
-HF_NAMES = {
-    r"encoder\.layers\.(\d+)\.attn_ln\.": r"encoder.layers.\1.self_attn_mid_layer_norm.",
-    r"decoder\.layers\.(\d+)\.self_attn_ln\.": r"decoder.layers.\1.self_attn_mid_layer_norm.",
-    r"\.cross_attn_ln\.": ".cross_attn_mid_layer_norm.",
-    r"\.encoder_attn_layer_norm\.": ".cross_attn_layer_norm.",
-    r"\.encoder_attn\.": ".cross_attn.",
-    r"\.ffn_layernorm\.": ".ffn_layer_norm.",
-}
 
 
 def load(path: Path) -> State:
@@ -87,7 +79,7 @@ FAULTS: dict[str, tuple[Callable[[State], Any], str]] = {
     "tensor not finite": (lambda s: s["model"][Q].fill_(float("nan")), f"not finite: {Q}"),
     "number for a tensor": (lambda s: s["model"].update({Q: 3}), "should be tensors"),
     "embeddings not shared": (lambda s: s["model"]["decoder.embed_tokens.weight"].add_(1), "shares one matrix"),
-    "no embedding": (lambda s: [s["model"].pop(n) for n in list(s["model"]) if "embed_tokens" in n], "incomplete"),
+    "no embedding": (lambda s: [s["model"].pop(name) for name in EMBEDDINGS], "incomplete"),
     "other text buckets": (lambda s: s["model"]["encoder.token_rp_bucket"].add_(1), "token_rp_bucket holds other"),
     "other image buckets": (lambda s: s["model"]["decoder.image_rp_bucket"].add_(1), "image_rp_bucket holds other"),
     "other code positions": (lambda s: s["model"]["decoder.image_position_idx"].add_(1), "image_position_idx holds other"),

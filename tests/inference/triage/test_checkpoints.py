@@ -68,7 +68,7 @@ def test_the_card_says_research_only(tmp_path: Path, hub: Path) -> None:
     hub.rename(revision)
     bundle = import_biomedclip(revision, tmp_path / "out", name="ours", text_tower=tmp_path / "tower")
     assert (bundle.card.name, bundle.card.licence, bundle.card.phantom) == ("ours", "MIT", False)
-    assert bundle.card.source.endswith("@9f341de24bfb00180f1b847274256e9b65a3a32e")
+    assert "@9f341de24bfb00180f1b847274256e9b65a3a32e, open_clip_pytorch_model.bin, sha256 " in bundle.card.source
     check_mode(bundle, UseMode.SHADOW, "")
     with pytest.raises(LicenceError, match="ours"):
         check_mode(bundle, UseMode.ASSIST, "")
@@ -98,7 +98,7 @@ def _spoil(state: State) -> None:
         pytest.param(_drop, "head.proj.weight", id="a tensor missing"),
         pytest.param(_add, "visual.head.extra", id="a tensor left over"),
         pytest.param(_stretch, "pos_embed", id="another position table"),
-        pytest.param(_spoil, r"visual\.head\.proj\.weight is not finite", id="not finite"),
+        pytest.param(_spoil, r"not finite: visual\.head\.proj\.weight", id="not finite"),
     ],
 )
 def test_every_tensor_must_find_its_place(tmp_path: Path, hub: Path, change: Callable[[State], None], says: str) -> None:
@@ -124,7 +124,7 @@ class _Payload:
 def test_a_hostile_pickle_is_not_run(tmp_path: Path, hub: Path) -> None:
     mark = tmp_path / "ran"
     torch.save({"state_dict": _Payload(mark)}, hub / "open_clip_pytorch_model.bin")
-    with pytest.raises(BundleError, match="it holds more than tensors, or is damaged"):
+    with pytest.raises(BundleError, match="refused, and nothing of it was run"):
         import_biomedclip(hub, tmp_path / "out", text_tower=tmp_path / "tower")
     assert not mark.exists()
 
@@ -156,8 +156,8 @@ def _overwrite(name: str, content: bytes) -> Callable[[Path], None]:
             _without("open_clip_pytorch_model.bin"), r"no weights; one of these is needed: open_clip_model", id="no weights"
         ),
         pytest.param(_without(*TOKENIZER_FILES), r"tokenizer\.json or vocab\.txt is missing", id="no tokenizer"),
-        pytest.param(_overwrite("open_clip_pytorch_model.bin", b"PK\x03\x04"), "cannot be read as plain weights", id="cut"),
-        pytest.param(_overwrite("open_clip_pytorch_model.bin", b""), "cannot be read as plain weights", id="empty"),
+        pytest.param(_overwrite("open_clip_pytorch_model.bin", b"PK\x03\x04"), "not a readable PyTorch checkpoint", id="cut"),
+        pytest.param(_overwrite("open_clip_pytorch_model.bin", b""), "not a readable PyTorch checkpoint", id="empty"),
     ],
 )
 def test_an_incomplete_folder_is_told(tmp_path: Path, hub: Path, damage: Callable[[Path], None], says: str) -> None:
@@ -171,6 +171,7 @@ def test_an_incomplete_folder_is_told(tmp_path: Path, hub: Path, damage: Callabl
 
 def test_what_exists_is_not_overwritten(tmp_path: Path, hub: Path) -> None:
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
     with pytest.raises(BundleError, match="exists already"):
         import_biomedclip(hub, tmp_path / "out")
     with pytest.raises(BundleError, match="not a folder"):
