@@ -18,7 +18,7 @@ class Decision(StrEnum):
 
     POSITIVE = "positive"  # probability at or above the threshold
     NEGATIVE = "negative"  # probability below the threshold
-    NOT_ASSESSABLE = "not assessable"  # no probability was formed; ``Finding.reason`` says why
+    NOT_ASSESSABLE = "not assessable"  # no probability, or one too near the threshold; ``Finding.reason`` says which and why
 
 
 class Urgency(StrEnum):
@@ -173,7 +173,8 @@ class DraftReport:
     """Draft text, or no sentences and the ``reason``.
 
     ``impression``: the summary of ``sentences``, empty where no model wrote one. ``omits``: keys of positive findings that
-    the draft does not mention.
+    the draft does not mention. ``notes``: what was left out of the model's text and why, a plain sentence each.
+    ``checked``: how the text was held against the findings, for a person; empty where it was not.
     """
 
     sentences: tuple[Sentence, ...]
@@ -181,6 +182,8 @@ class DraftReport:
     source: FrameSource | None = None
     impression: tuple[Sentence, ...] = ()
     omits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    checked: str = ""
 
     @property
     def text(self) -> str:

@@ -1,44 +1,55 @@
-"""Draft report text for frames, by BiomedGPT's captioning."""
+"""BiomedGPT as the node uses it: one loaded bundle, every task a method, and none that the bundle is not fit for."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from inference.bundles import Bundle
+from inference.drafting import tasks
 from inference.drafting.checkpoints import load_safetensors
 from inference.drafting.config import CONFIG, WEIGHTS, DraftingConfig, read_config
-from inference.drafting.generation import Hypothesis, generate
-from inference.drafting.images import is_uniform, prepare
-from inference.drafting.model import EOS, Ofa, empty_model
+from inference.drafting.model import Ofa, empty_model
+from inference.drafting.precision import prepare
+from inference.drafting.results import Answer, Choice, Inference, Summary, Task
+from inference.drafting.runtime import Runtime, first_line
+from inference.drafting.studies import draft_study
 from inference.drafting.tokenizer import Tokenizer
 from inference.errors import BundleError, DeviceError
-from inference.reading import DraftReport, Frame, Sentence
-
-IMAGES_AT_ONCE: Final = 16  # with beam 10 a batch of the base model then needs about 2 GB
-UNIFORM: Final = "no draft: the image is uniform"
-NO_TEXT: Final = "no draft: the model gave no text for this image"
-# A sentence ends at . ! or ? before a space; "3.5 cm" has none.
-_END_OF_SENTENCE: Final = re.compile(r"[.!?](?=\s)")
+from inference.reading import DraftReport, Frame
 
 
 class Drafter:
-    """BiomedGPT on one device. Use from one thread."""
+    """BiomedGPT on one device. Use from one thread.
 
-    def __init__(self, bundle: Bundle, model: Ofa, tokenizer: Tokenizer, config: DraftingConfig, device: torch.device) -> None:
+    Every task raises DeviceError (retryable) where the device fails, InputError where a text or a list of candidates cannot be
+    used, and BundleError where the bundle's ``config.json`` does not name the task among those it is fit for.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: Ofa,
+        tokenizer: Tokenizer,
+        config: DraftingConfig,
+        device: torch.device,
+        precision: str = "float32",
+    ) -> None:
         self.bundle: Final = bundle
-        self._model, self._tokenizer, self._config, self._device = model, tokenizer, config, device
-        prompt = [*tokenizer.encode(config.caption.prompt), EOS]
-        self._prompt = torch.tensor([[0, *prompt]], device=device)  # (1, text)
+        self.precision: Final = precision  # what runs: float32 or bfloat16
+        self.tasks: Final = frozenset(config.tasks)
+        self._run: Final = Runtime(model, tokenizer, config, device)
 
     @classmethod
-    def load(cls, bundle: Bundle, device: torch.device) -> Drafter:
-        """Raises BundleError where a file of the bundle is missing, damaged or of another shape, DeviceError for the device."""
+    def load(cls, bundle: Bundle, device: torch.device, *, precision: str = "float32", cache: Path | None = None) -> Drafter:
+        """``precision`` and ``cache`` as ``precision.prepare``.
+
+        Raises BundleError where a file of the bundle is missing, damaged or of another shape, DeviceError for the device.
+        """
         config = read_config(bundle.path(CONFIG))
         tokenizer = Tokenizer.load(bundle.folder, codes=config.codes, bins=config.bins)
         model = load_model(bundle, config)
@@ -47,33 +58,73 @@ class Drafter:
                 f"{bundle.folder}: {len(tokenizer)} tokens in its tokenizer, {config.model.vocabulary} in its model"
             )
         try:
-            return cls(bundle, model.to(device), tokenizer, config, device)
+            ready = prepare(model, device, precision=precision, cache=cache)
+            return cls(bundle, ready.model, tokenizer, config, device, ready.precision)
         except (RuntimeError, AssertionError) as error:
-            raise DeviceError(f"{device}: the drafting model cannot be put there ({_first_line(error)})") from error
+            raise DeviceError(f"{device}: the drafting model cannot be put there ({first_line(error)})") from error
 
     def draft(self, frames: Sequence[Frame]) -> list[DraftReport]:
-        """One draft per frame, in order; a frame that gives no text has a ``reason``. Raises DeviceError (retryable)."""
-        drafts = [DraftReport((), reason=UNIFORM, source=frame.source) for frame in frames]
-        readable = [i for i, frame in enumerate(frames) if not is_uniform(frame.pixels)]
-        for start in range(0, len(readable), IMAGES_AT_ONCE):
-            batch = readable[start : start + IMAGES_AT_ONCE]
-            for i, best in zip(batch, self._caption([frames[i] for i in batch]), strict=True):
-                sentences = tuple(split_sentences(best, self._tokenizer))
-                drafts[i] = DraftReport(sentences, reason="" if sentences else NO_TEXT, source=frames[i].source)
-        return drafts
+        """One draft per frame, in order; a frame that gives no text has a ``reason``."""
+        self._require(Task.CAPTION)
+        return tasks.draft(self._run, frames)
 
-    @torch.inference_mode()
-    def _caption(self, frames: Sequence[Frame]) -> list[Hypothesis]:
-        images = torch.stack([prepare(frame.pixels, self._config.preprocess) for frame in frames])  # (B, 3, S, S)
-        prompt = self._prompt.expand(len(frames), -1)  # (B, text)
-        try:
-            encoded = self._model.encode(prompt, images.to(self._device))
-            return [hypotheses[0] for hypotheses in generate(self._model, encoded, self._config.caption.search)]
-        except (RuntimeError, MemoryError) as error:
-            # A lost accelerator raises bare RuntimeErrors; on the processor those are faults of ours, not worth a retry.
-            if self._device.type == "cpu" and not isinstance(error, torch.OutOfMemoryError | MemoryError):
-                raise
-            raise DeviceError(f"{self._device}: drafting failed ({_first_line(error)})") from error
+    def draft_study(self, frames: Sequence[Frame], *, images: int | None = None) -> DraftReport:
+        """One draft of a study: of the best image of each view, at most ``images`` of them (None: as the bundle says).
+
+        Each sentence names the image it was written from. Where the bundle can summarise, the draft has an impression.
+        """
+        self._require(Task.CAPTION)
+        return draft_study(self._run, frames, images)
+
+    def ask(
+        self, frames: Sequence[Frame | None], questions: Sequence[str], *, among: Sequence[str] | None = None
+    ) -> list[Answer]:
+        """Visual questions, ``questions[i]`` about ``frames[i]`` (None: no image), answered in the model's own words.
+
+        ``among``: answer with one of these, found by constrained decoding; ``choose`` scores them all.
+        """
+        self._require(Task.VQA)
+        _check_lengths(frames, questions)
+        return tasks.ask(self._run, frames, questions, among)
+
+    def choose(
+        self,
+        frames: Sequence[Frame | None],
+        questions: Sequence[str],
+        candidates: Sequence[str],
+        *,
+        temperature: float | None = None,
+    ) -> list[Choice]:
+        """Visual questions answered from a list, every candidate scored. ``temperature`` None: as the bundle says."""
+        self._require(Task.VQA)
+        _check_lengths(frames, questions)
+        return tasks.choose(self._run, frames, questions, candidates, temperature)
+
+    def classify(self, frames: Sequence[Frame], labels: Sequence[str], *, temperature: float | None = None) -> list[Choice]:
+        """Which of the labels each image has: one label per image, every label scored."""
+        self._require(Task.CLASSIFICATION)
+        return tasks.classify(self._run, frames, labels, temperature)
+
+    def infer(self, pairs: Sequence[tuple[str, str]]) -> list[Inference]:
+        """What each premise says of its hypothesis; pairs are (premise, hypothesis)."""
+        self._require(Task.NLI)
+        return tasks.infer(self._run, pairs)
+
+    def summarise(self, texts: Sequence[str]) -> list[Summary]:
+        """A shorter text of each: of findings the impression, of a prior report its summary."""
+        self._require(Task.SUMMARY)
+        return tasks.summarise(self._run, texts)
+
+    def label_texts(self, prompts: Sequence[str], labels: Sequence[str]) -> list[Choice]:
+        """Text understanding at large: every label of each prompt scored. For a bundle fine-tuned on such prompts."""
+        return tasks.label_texts(self._run, prompts, labels)
+
+    def _require(self, task: Task) -> None:
+        if task not in self.tasks:
+            raise BundleError(
+                f"{self.bundle.folder}: this model was not trained for {task.value}; it is fit for "
+                f"{', '.join(sorted(self.tasks)) or 'nothing'} (`tasks` in its {CONFIG}). Use a bundle that is"
+            )
 
 
 def load_model(bundle: Bundle, config: DraftingConfig) -> Ofa:
@@ -87,26 +138,10 @@ def load_model(bundle: Bundle, config: DraftingConfig) -> Ofa:
     return model
 
 
-def split_sentences(hypothesis: Hypothesis, tokenizer: Tokenizer) -> Iterator[Sentence]:
-    """The hypothesis as sentences, each with exp(mean log-probability) of the tokens that end in it.
-
-    Tokens that are no text (image codes, locations) are left out.
-    """
-    pairs = zip(hypothesis.tokens, hypothesis.log_probabilities, strict=True)
-    words = [(token, log) for token, log in pairs if tokenizer.is_text(token)]
-    text = tokenizer.decode(token for token, _ in words)
-    ends = [match.end() for match in _END_OF_SENTENCE.finditer(text)]
-    upto = [len(tokenizer.decode(token for token, _ in words[: i + 1])) for i in range(len(words))]
-    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
-        logs = [log for (_, log), place in zip(words, upto, strict=True) if start < place <= end]
-        sentence = text[start:end].strip()
-        if sentence and logs:
-            yield Sentence(sentence, math.exp(sum(logs) / len(logs)))
-
-
 def _upcast(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _check_lengths(frames: Sequence[Frame | None], questions: Sequence[str]) -> None:
+    if len(frames) != len(questions):
+        raise ValueError(f"{len(frames)} frames but {len(questions)} questions; each frame goes with one question")

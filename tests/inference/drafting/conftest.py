@@ -6,7 +6,7 @@ import json
 import lzma
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import pytest
 import torch
 
 from inference.bundles import Bundle
-from inference.drafting.config import DraftingConfig, read_config
+from inference.drafting.config import DraftingConfig, Preprocess, Summarisation, Vqa, read_config
 from inference.drafting.drafter import load_model
 from inference.drafting.generation import GenerationSettings
 from inference.drafting.importing import import_biomedgpt
 from inference.drafting.layers import OfaConfig
 from inference.drafting.model import Encoded, Ofa
+from inference.drafting.results import Task
+from inference.drafting.runtime import Runtime
 from inference.drafting.tokenizer import Tokenizer, write_bpe
 from inference.phantoms.bpe import learn_bpe
 from inference.phantoms.fairseq_form import save_fairseq
@@ -137,6 +139,7 @@ class GoldenModels:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._models: dict[str, Ofa] = {}
+        self._encoded: dict[tuple[str, str], Encoded] = {}
 
     def checkpoint(self, golden: GoldenSet) -> Path:
         """The checkpoint as it was published: a .pt, or a folder in HF form."""
@@ -165,8 +168,14 @@ class GoldenModels:
             self._models[str(golden)] = load_model(bundle, read_config(bundle.path("config.json")))
         return self._models[str(golden)]
 
-    @torch.inference_mode()
     def encode(self, golden: GoldenSet, case: str) -> Encoded:
+        """Of a case's inputs, once for all tests."""
+        if (str(golden), case) not in self._encoded:
+            self._encoded[str(golden), case] = self.encode_anew(golden, case)
+        return self._encoded[str(golden), case]
+
+    @torch.inference_mode()
+    def encode_anew(self, golden: GoldenSet, case: str) -> Encoded:
         tokens = golden.given(case, "src_tokens")
         assert tokens is not None
         model = self.model(golden)
@@ -176,6 +185,12 @@ class GoldenModels:
 @pytest.fixture(scope="session")
 def golden_models(tmp_path_factory: pytest.TempPathFactory) -> GoldenModels:
     return GoldenModels(tmp_path_factory.mktemp("golden-models"))
+
+
+@pytest.fixture(scope="session")
+def bpe(golden_root: Path) -> Tokenizer:
+    """The published vocabulary."""
+    return Tokenizer.load(golden_root / "biomedgpt" / "bpe", codes=8192, bins=1000)
 
 
 def settings_of(args: dict[str, Any]) -> GenerationSettings:
@@ -264,3 +279,27 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path: Path) -> Bundle:
 @pytest.fixture
 def tiny_drafting_config(tiny_bundle: Bundle) -> DraftingConfig:
     return read_config(tiny_bundle.path("config.json"))
+
+
+@pytest.fixture(scope="session")
+def roomy_model(tiny_config: OfaConfig) -> Ofa:
+    """Random weights, with room for a prompt in the tiny vocabulary, whose pieces are short."""
+    torch.manual_seed(11)
+    model = Ofa(replace(tiny_config, max_positions=240)).eval()
+    for parameter in model.parameters():
+        parameter.data = parameter + 0.3 * torch.randn_like(parameter)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def run(roomy_model: Ofa, tokenizer: Tokenizer) -> Runtime:
+    config = DraftingConfig(
+        roomy_model.config,
+        codes=3,
+        bins=3,
+        preprocess=Preprocess(64),
+        tasks=tuple(Task),
+        vqa=Vqa(search=GenerationSettings(beam=2, max_length=90)),
+        summary=Summarisation(search=GenerationSettings(beam=2, max_length=12)),
+    )
+    return Runtime(roomy_model, tokenizer, config, torch.device("cpu"))

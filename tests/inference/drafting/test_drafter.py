@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,21 @@ import pytest
 import torch
 
 from inference.bundles import Bundle, write_manifest
-from inference.drafting.config import DraftingConfig
-from inference.drafting.drafter import NO_TEXT, UNIFORM, Drafter, load_model, split_sentences
-from inference.drafting.generation import GenerationSettings, Hypothesis
-from inference.drafting.model import EOS, Ofa
+from inference.drafting.config import (
+    Classification,
+    DraftingConfig,
+    Nli,
+    Summarisation,
+    Vqa,
+    default_tasks,
+    read_config,
+    write_config,
+)
+from inference.drafting.drafter import Drafter, load_model
+from inference.drafting.generation import GenerationSettings
+from inference.drafting.model import Ofa
+from inference.drafting.results import DecoderPrompt, Task
+from inference.drafting.runtime import UNIFORM
 from inference.drafting.tokenizer import Tokenizer
 from inference.errors import BundleError, DeviceError
 from inference.reading import Frame, FrameSource
@@ -44,7 +54,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("pixels", UNREADABLE.values(), ids=UNREADABLE)
 def test_an_image_without_content_gets_a_reason_and_no_text(tiny_bundle: Bundle, pixels: Any) -> None:
     (draft,) = Drafter.load(tiny_bundle, CPU).draft([frame(pixels)])
-    assert (draft.sentences, draft.text, draft.reason) == ((), "", UNIFORM)
+    assert (draft.sentences, draft.text, draft.reason) == ((), "", f"no draft: {UNIFORM}")
     assert draft.source == frame(pixels).source
 
 
@@ -56,68 +66,17 @@ def test_one_draft_per_frame_in_order_and_the_same_alone(tiny_bundle: Bundle) ->
     drafter = Drafter.load(tiny_bundle, CPU)
     drafts = drafter.draft(frames)
     assert [d.source for d in drafts] == [f.source for f in frames]
-    assert [bool(d.reason) for d in drafts].count(True) == 1
+    assert [bool(d.reason) for d in drafts] == [not d.sentences for d in drafts]
+    assert [d.source for d in drafts if d.reason == f"no draft: {UNIFORM}"] == [frames[2].source]
     for i in (0, 3, 17):
         (alone,) = drafter.draft([frames[i]])
-        assert alone.text == drafts[i].text
+        assert (alone.text, alone.reason, alone.notes) == (drafts[i].text, drafts[i].reason, drafts[i].notes)
         assert [s.confidence for s in alone.sentences] == pytest.approx([s.confidence for s in drafts[i].sentences], rel=1e-4)
-    assert all(0 < s.confidence <= 1 and s.text == s.text.strip() for d in drafts for s in d.sentences)
+    assert all(0 < s.confidence <= 1 and s.text == s.text.strip() and s.source == d.source for d in drafts for s in d.sentences)
 
 
 def test_no_frames_no_drafts(tiny_bundle: Bundle) -> None:
     assert Drafter.load(tiny_bundle, CPU).draft([]) == []
-
-
-class SilentModel(Ofa):
-    """Ends every text before it begins."""
-
-    def decode(self, tokens: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        logits = torch.zeros(*tokens.shape, self.config.vocabulary)
-        logits[..., EOS] = 99
-        return logits
-
-
-def test_a_model_that_says_nothing_gets_a_reason(
-    tiny_bundle: Bundle, tiny_drafting_config: DraftingConfig, tokenizer: Tokenizer
-) -> None:
-    caption = replace(tiny_drafting_config.caption, search=GenerationSettings(beam=1, max_length=4, min_length=0))
-    config = replace(tiny_drafting_config, caption=caption)
-    drafter = Drafter(tiny_bundle, SilentModel(config.model).eval(), tokenizer, config, CPU)
-    (draft,) = drafter.draft([frame(noise(9, 9))])
-    assert (draft.sentences, draft.reason) == ((), NO_TEXT)
-
-
-SENTENCES = {
-    "two": (" clear lungs. no effusion.", ["clear lungs.", "no effusion."]),
-    "a decimal point ends nothing": (" nodule of 3.5 cm. no effusion.", ["nodule of 3.5 cm.", "no effusion."]),
-    "no end": (" clear lungs", ["clear lungs"]),
-    "question and cry": (" effusion? yes! end", ["effusion?", "yes!", "end"]),
-    "space only": ("   ", []),
-    "accents": (" épanchement à gauche. ça va.", ["épanchement à gauche.", "ça va."]),
-}
-
-
-@pytest.mark.parametrize(("text", "wanted"), SENTENCES.values(), ids=SENTENCES)
-def test_sentences(tokenizer: Tokenizer, text: str, wanted: list[str]) -> None:
-    tokens = (*tokenizer.encode(text), EOS)
-    found = list(split_sentences(Hypothesis(tokens, 0.0, tuple(-0.1 for _ in tokens)), tokenizer))
-    assert [s.text for s in found] == wanted
-    assert all(s.confidence == pytest.approx(math.exp(-0.1)) for s in found)
-
-
-def test_confidence_is_that_of_the_sentence(tokenizer: Tokenizer) -> None:
-    first, second = tokenizer.encode(" clear lungs."), tokenizer.encode(" no effusion.")
-    logs = (*[-0.2] * len(first), *[-1.0 - 0.1 * i for i in range(len(second))], -9.0)
-    found = list(split_sentences(Hypothesis((*first, *second, EOS), 0.0, logs), tokenizer))
-    assert found[0].confidence == pytest.approx(math.exp(-0.2))
-    assert found[1].confidence == pytest.approx(math.exp(-1.0 - 0.1 * (len(second) - 1) / 2))
-
-
-def test_tokens_that_are_no_text_are_left_out(tokenizer: Tokenizer) -> None:
-    code = tokenizer.encode_symbols("<code_1>")
-    tokens = (*code, *tokenizer.encode(" clear"), *code, *tokenizer.encode(" lungs."), EOS)
-    (sentence,) = split_sentences(Hypothesis(tokens, 0.0, tuple(-0.5 for _ in tokens)), tokenizer)
-    assert sentence.text == "clear lungs."
 
 
 def edit_config(bundle: Bundle, **changes: Any) -> Bundle:
@@ -136,6 +95,12 @@ CONFIG_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "two channels": ({"preprocess": {"size": 64, "mean": [0.5] * 2, "std": [0.5] * 2}}, "three numbers"),
     "unknown search setting": ({"caption": {"prompt": " a", "search": {"depth": 4}}}, "damaged or incomplete"),
     "other tokens": ({"codes": 9}, "tokens in its tokenizer"),
+    "a task there is not": ({"tasks": ["caption", "poetry"]}, "poetry"),
+    "a decoder prompt there is not": ({"vqa": {"decoder_prompt": "all"}}, "damaged or incomplete"),
+    "an unknown setting of a task": ({"vqa": {"prompt_typ": "src"}}, "unknown setting 'prompt_typ'"),
+    "a temperature of nothing": ({"classification": {"temperature": 0}}, "temperature must be above 0"),
+    "labels that are one": ({"nli": {"labels": ["yes", "no", "yes"]}}, "three different words"),
+    "no image of a study": ({"images_per_study": 0}, "images_per_study must be at least 1"),
 }
 
 
@@ -188,3 +153,49 @@ def test_loading_changes_nothing_in_the_bundle(tiny_bundle: Bundle) -> None:
     before = {path: path.read_bytes() for path in Path(tiny_bundle.folder).iterdir()}
     Drafter.load(tiny_bundle, CPU).draft([frame(noise(20, 20))])
     assert {path: path.read_bytes() for path in Path(tiny_bundle.folder).iterdir()} == before
+
+
+def test_a_bundle_that_states_no_task_is_for_captions_with_the_published_settings(tiny_bundle: Bundle) -> None:
+    path = tiny_bundle.folder / "config.json"
+    old = {"model", "codes", "bins", "preprocess", "caption"}
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key in old}))
+    config = read_config(path)
+    assert config.tasks == (Task.CAPTION,)
+    assert (config.vqa, config.classification, config.nli, config.summary) == (Vqa(), Classification(), Nli(), Summarisation())
+    assert Drafter.load(write_manifest(tiny_bundle.folder, tiny_bundle.card), CPU).tasks == {Task.CAPTION}
+
+
+def test_settings_of_tasks_are_read_as_written(tiny_bundle: Bundle, tiny_drafting_config: DraftingConfig) -> None:
+    config = replace(
+        tiny_drafting_config,
+        tasks=(Task.VQA, Task.NLI),
+        vqa=Vqa(DecoderPrompt.NONE, GenerationSettings(beam=3, max_length=9), 2.5),
+        classification=Classification(" which organ?", 0.5),
+        nli=Nli(DecoderPrompt.NONE, ("so", "not so", "perhaps")),
+        summary=Summarisation(GenerationSettings(beam=2), 64),
+        images_per_study=3,
+    )
+    write_config(config, tiny_bundle.folder)
+    assert read_config(tiny_bundle.folder / "config.json") == config
+
+
+def test_searches_end_where_the_model_has_no_more_positions(tiny_drafting_config: DraftingConfig) -> None:
+    assert tiny_drafting_config.search(Task.VQA).max_length == tiny_drafting_config.model.max_positions - 1
+    assert tiny_drafting_config.search(Task.CAPTION) == tiny_drafting_config.caption.search
+
+
+TRAINED_FOR = {
+    "caption": (Task.CAPTION,),
+    "vqa_gen": (Task.VQA,),
+    "image_classify": (Task.CLASSIFICATION,),
+    "snli_ve": (Task.NLI,),
+    "mednli": (Task.NLI,),
+    "gigaword": (Task.SUMMARY,),
+    "unify_task": (Task.CAPTION, Task.VQA),
+    "": (Task.CAPTION, Task.VQA),
+}
+
+
+@pytest.mark.parametrize("name", TRAINED_FOR)
+def test_what_a_checkpoint_is_fit_for(name: str) -> None:
+    assert default_tasks(name) == TRAINED_FOR[name]

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from typing import Any
 
 import pytest
 import torch
 
 from inference.drafting.generation import GenerationSettings, generate
-from inference.drafting.model import BOS, EOS, PAD, Encoded, Ofa
+from inference.drafting.model import EOS, PAD, Encoded, Ofa
+from inference.drafting.precision import prepare
+from tests.inference.drafting.plain_search import plain_search
+
+
+@pytest.fixture(scope="module")
+def ready_models() -> dict[str, Ofa]:
+    """Golden models folded and packed, as the node runs them, by set."""
+    return {}
 
 
 @pytest.mark.golden_searched
-def test_golden_hypotheses(golden_set: Any, golden_name: str, golden_models: Any, golden_settings: Any) -> None:
+def test_golden_hypotheses(
+    golden_set: Any, golden_name: str, golden_models: Any, golden_settings: Any, ready_models: dict[str, Ofa]
+) -> None:
     case, inputs = golden_set.facts["cases"][golden_name], golden_name.split("/")[0].removesuffix("_sequence_generator")
     prefix = golden_set.given(inputs, "prefix_tokens") if case.get("uses_prefix_tokens") else None
-    encoded = golden_models.encode(golden_set, inputs)
-    found = generate(golden_models.model(golden_set), encoded, golden_settings(case["generation_args"]), prefix)
+    given = [golden_set.given(inputs, name) for name in ("src_tokens", "patch_images", "patch_masks")]
+    model = golden_models.model(golden_set)
+    found = generate(model, model.encode(*given), golden_settings(case["generation_args"]), prefix)
+    if str(golden_set) not in ready_models:
+        ready_models[str(golden_set)] = prepare(copy.deepcopy(model), torch.device("cpu")).model
+    ready = ready_models[str(golden_set)]
+    fast = generate(ready, ready.encode(*given), golden_settings(case["generation_args"]), prefix)
+    assert [[h.tokens for h in row] for row in fast] == [[h.tokens for h in row] for row in found]
     assert len(found) == len(case["hypotheses"])
     for hypotheses, reference in zip(found, case["hypotheses"], strict=True):
         assert [list(h.tokens) for h in hypotheses] == [w["tokens"] for w in reference]
@@ -70,41 +86,3 @@ def test_a_prefix_is_kept_and_scored(ending_model: Ofa, encoded: Encoded) -> Non
         wanted = [int(token) for token in row if token != PAD]
         assert all(list(h.tokens[: len(wanted)]) == wanted for h in hypotheses)
         assert all(len(h.log_probabilities) == len(h.tokens) and h.log_probabilities[0] < 0 for h in hypotheses)
-
-
-def plain_search(model: Ofa, encoded: Encoded, settings: GenerationSettings) -> list[tuple[float, tuple[int, ...]]]:
-    """One image, lists of tokens, the whole prefix through the model at each step."""
-    beams: list[tuple[float, list[int]]] = [(0.0, [BOS])]
-    ended: list[tuple[float, tuple[int, ...]]] = []
-    for step in range(settings.max_length + 1):
-        choices = []
-        for total, tokens in beams:
-            logs = next_logs(model, encoded, tokens, settings, step)
-            choices += [(total + log, [*tokens, token]) for token, log in enumerate(logs)]
-        choices.sort(key=lambda choice: -choice[0])
-        choices = choices[: 2 * settings.beam]
-        for total, tokens in choices[: settings.beam]:
-            if tokens[-1] == EOS and total > -math.inf and len(ended) < settings.beam:
-                ended.append(
-                    (total / (step + 1) ** settings.length_penalty if settings.normalise else total, tuple(tokens[1:]))
-                )
-        if len(ended) == settings.beam or step == settings.max_length:
-            break
-        beams = [choice for choice in choices if choice[1][-1] != EOS or choice[0] == -math.inf][: settings.beam]
-    return sorted(ended, key=lambda e: -e[0])
-
-
-def next_logs(model: Ofa, encoded: Encoded, tokens: list[int], settings: GenerationSettings, step: int) -> list[float]:
-    target = torch.tensor([tokens])
-    logits = model.decode(target, model.decoder.begin(encoded, len(tokens)))[0, -1]
-    logs = (logits / settings.temperature).log_softmax(0).tolist()
-    logs[3] -= settings.unknown_penalty
-    n = settings.no_repeat_ngram
-    seen = {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)} if n else set()
-    for token in range(len(logs)):
-        repeats = n > 0 and (*tokens[len(tokens) - n + 1 :], token) in seen
-        late = step == settings.max_length and token != EOS
-        early = step < settings.min_length and token == EOS
-        if token == PAD or repeats or late or early:
-            logs[token] = -math.inf
-    return logs

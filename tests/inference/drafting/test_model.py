@@ -84,7 +84,7 @@ def test_golden_intermediates(golden_set: Any, golden_models: Any) -> None:
         hooks += [m.register_forward_pre_hook(keep(f"{stack}_state_{i}", before=True)) for i, m in enumerate(starts)]
     target = golden_set.given("caption", "prev_output_tokens")
     with torch.inference_mode():
-        model.decode(target, model.decoder.begin(golden_models.encode(golden_set, "caption"), target.shape[1]))
+        model.decode(target, model.decoder.begin(golden_models.encode_anew(golden_set, "caption"), target.shape[1]))
     for hook in hooks:
         hook.remove()
     wanted = {name.split("/")[1] for name in golden_set.arrays if name.startswith("caption/") and name.endswith("_sample0")}
