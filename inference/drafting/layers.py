@@ -7,7 +7,7 @@ text), T target positions, d width, H heads, h head width (d / H), f feed-forwar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,14 @@ class OfaConfig:
         return float((self.width / self.heads * self.attention_scale_factor) ** -0.5)
 
 
+class Memory(Protocol):
+    """Where a decoder layer keeps the keys and values of the target."""
+
+    def append(self, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Add those of the newest positions, each (N, H, T, h), and give all that may be attended to, each (N, H, t, h)."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class KeyValueCache:
     """Keys and values of the target positions so far, one pair per beam row."""
@@ -77,16 +85,30 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(d, d) for _ in range(4))
         self.c_attn = nn.Parameter(torch.ones(config.heads))
 
+    def query(self, x: Tensor) -> Tensor:
+        """Scaled queries of (B, T, d): (B, H, T, h)."""
+        return split_heads(self.q_proj(x) * self.scale, self.heads)
+
     def memory(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of (B, S, d), each (B, H, S, h)."""
         return split_heads(self.k_proj(x), self.heads), split_heads(self.v_proj(x), self.heads)
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
-        """``bias``: broadcastable to (B, H, T, S), -inf where attention is forbidden."""
-        q = split_heads(self.q_proj(x) * self.scale, self.heads)  # (B, T, d) -> (B, H, T, h)
+    def own(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of one sequence (B, T, d), each (B, H, T, h)."""
+        return (self.query(x), *self.memory(x))
+
+    def mix(self, q: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """What queries (B, H, T, h) find in keys and values (B, H, S, h): (B, T, d).
+
+        ``bias``: broadcastable to (B, H, T, S), -inf where attention is forbidden.
+        """
         y = functional.scaled_dot_product_attention(q, *memory, attn_mask=bias.to(q.dtype), scale=1.0)  # (B, H, T, h)
+        return self.join(y)
+
+    def join(self, y: Tensor) -> Tensor:
+        """(B, H, T, h) -> (B, T, d)."""
         y = y * self.c_attn[:, None, None]
-        return self.out_proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # (B, H, T, h) -> (B, T, d)
+        return self.out_proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):
@@ -98,11 +120,13 @@ class EncoderLayer(nn.Module):
         self.attn_ln = nn.LayerNorm(d)
         self.final_layer_norm = nn.LayerNorm(d)
         self.fc1, self.ffn_layernorm, self.fc2 = nn.Linear(d, f), nn.LayerNorm(f), nn.Linear(f, d)
+        self.activation = nn.GELU()
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         y = self.self_attn_layer_norm(x)
-        x = x + self.attn_ln(self.self_attn(y, self.self_attn.memory(y), bias))
-        y = functional.gelu(self.fc1(self.final_layer_norm(x)))  # (B, S, d) -> (B, S, f)
+        q, k, v = self.self_attn.own(y)
+        x = x + self.attn_ln(self.self_attn.mix(q, (k, v), bias))
+        y = self.activation(self.fc1(self.final_layer_norm(x)))  # (B, S, d) -> (B, S, f)
         return x + self.fc2(self.ffn_layernorm(y))  # type: ignore[no-any-return]  # (B, S, f) -> (B, S, d)
 
 
@@ -118,17 +142,18 @@ class DecoderLayer(nn.Module):
         self.cross_attn_ln = nn.LayerNorm(d)
         self.final_layer_norm = nn.LayerNorm(d)
         self.fc1, self.ffn_layernorm, self.fc2 = nn.Linear(d, f), nn.LayerNorm(f), nn.Linear(f, d)
+        self.activation = nn.GELU()
 
-    def attend_self(self, x: Tensor, cache: KeyValueCache, bias: Tensor) -> Tensor:
-        y = self.self_attn_layer_norm(x)
-        memory = cache.append(self.self_attn.memory(y))
-        return x + self.self_attn_ln(self.self_attn(y, memory, bias))  # type: ignore[no-any-return]
+    def attend_self(self, x: Tensor, cache: Memory, bias: Tensor) -> Tensor:
+        q, k, v = self.self_attn.own(self.self_attn_layer_norm(x))
+        return x + self.self_attn_ln(self.self_attn.mix(q, cache.append((k, v)), bias))  # type: ignore[no-any-return]
 
     def attend_source(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
-        return x + self.cross_attn_ln(self.encoder_attn(self.encoder_attn_layer_norm(x), memory, bias))  # type: ignore[no-any-return]
+        q = self.encoder_attn.query(self.encoder_attn_layer_norm(x))
+        return x + self.cross_attn_ln(self.encoder_attn.mix(q, memory, bias))  # type: ignore[no-any-return]
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        y = functional.gelu(self.fc1(self.final_layer_norm(x)))  # (N, T, d) -> (N, T, f)
+        y = self.activation(self.fc1(self.final_layer_norm(x)))  # (N, T, d) -> (N, T, f)
         return x + self.fc2(self.ffn_layernorm(y))  # type: ignore[no-any-return]  # (N, T, f) -> (N, T, d)
 
 

@@ -6,8 +6,9 @@ Letters in shape comments: see ``layers.py``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +58,6 @@ class DecoderState:
         for cache in self.caches:
             cache.reorder(rows)
 
-    def keep(self, images: Tensor) -> None:
-        """Forget all images but these (positions in the present batch)."""
-        self.memory = [(k[images], v[images]) for k, v in self.memory]
-        if self.padding_bias.shape[0] > 1:
-            self.padding_bias = self.padding_bias[images]
-
 
 class Encoder(nn.Module):
     def __init__(self, config: OfaConfig) -> None:
@@ -84,6 +79,7 @@ class Encoder(nn.Module):
         self.image_rel_pos_table_list = _tables(
             positions.image_bucket_count(config.image_bucket), config.heads, config.encoder_layers
         )
+        self._remembered: dict[Any, list[Tensor]] | None = None
 
     def forward(self, text: Tensor, padding: Tensor, images: Tensor | None, image_present: Tensor | None) -> Encoded:
         """``text``: embedded tokens (B, text, d), ``padding`` (B, text) True where padded; the rest as ``Ofa.encode``."""
@@ -98,10 +94,14 @@ class Encoder(nn.Module):
             x, padding = torch.cat([patches, x], dim=1), torch.cat([hidden, padding], dim=1)  # (B, S, d), (B, S)
             place = torch.cat([self.image_pos_ln(self.embed_image_positions(patch_ids))[None], place], dim=1)  # (1, S, d)
         x = x * ~padding[:, :, None]
-        absolute = _position_scores(self.pos_q_linear(place), self.pos_k_linear(place), self.config) + padding_bias(padding, x)
-        for index, layer in enumerate(self.layers):
-            x = layer(x, absolute + self._relative(index, patch_ids, length))
+        hidden_keys = padding_bias(padding, x)
+        for layer, bias in zip(self.layers, self._biases(place, patch_ids, length), strict=True):
+            x = layer(x, bias + hidden_keys if hidden_keys.shape[0] > 1 else bias)
         return Encoded(self.layer_norm(x), padding, place)
+
+    def remember_biases(self) -> None:
+        """Keep the position biases of the last shape of input: for weights that change no more."""
+        self._remembered = {}
 
     def _patches(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.embed_images(images)  # (B, 3, side, side) -> (B, 16·width, side/16, side/16)
@@ -109,17 +109,29 @@ class Encoder(nn.Module):
         x = self.image_proj(x.flatten(2).transpose(1, 2)) + self.type_embedding.weight[1]  # (B, patches, d)
         return self.patch_layernorm_embedding(x), ids
 
-    def _relative(self, layer: int, patch_ids: Tensor | None, text: int) -> Tensor:
-        """Learned bias inside the text–text and the image–image block, zero between them: (1, H, S, S)."""
+    def _biases(self, place: Tensor, patch_ids: Tensor | None, text: int) -> list[Tensor]:
+        """Absolute and relative position bias of each layer, the same for all images: each (1, H, S, S)."""
+        key = (text, () if patch_ids is None else tuple(patch_ids.tolist()))
+        if self._remembered is not None and key in self._remembered:
+            return self._remembered[key]
+        absolute = _position_scores(self.pos_q_linear(place), self.pos_k_linear(place), self.config)
+        biases = [absolute + relative for relative in self._relative(patch_ids, text)]
+        if self._remembered is not None:
+            self._remembered = {key: biases}
+        return biases
+
+    def _relative(self, patch_ids: Tensor | None, text: int) -> Iterator[Tensor]:
+        """Learned bias inside the text–text and the image–image block, zero between them: (1, H, S, S) of each layer."""
         device = self.layer_norm.weight.device
-        buckets = positions.token_buckets(self.config.token_bucket, text).to(device)
-        bias = self.token_rel_pos_table_list[layer](buckets).permute(2, 0, 1)  # (text, text, H) -> (H, text, text)
-        if patch_ids is not None:
-            buckets = positions.image_buckets(self.config.image_bucket, patch_ids)
-            image = self.image_rel_pos_table_list[layer](buckets).permute(2, 0, 1)  # (H, patches, patches)
-            n = len(patch_ids)
-            bias = functional.pad(bias, (n, 0, n, 0)) + functional.pad(image, (0, text, 0, text))  # (H, S, S)
-        return bias[None]  # type: ignore[no-any-return]
+        words = positions.token_buckets(self.config.token_bucket, text).to(device)
+        patches = None if patch_ids is None else positions.image_buckets(self.config.image_bucket, patch_ids)
+        for of_words, of_patches in zip(self.token_rel_pos_table_list, self.image_rel_pos_table_list, strict=True):
+            bias = of_words(words).permute(2, 0, 1)  # (text, text, H) -> (H, text, text)
+            if patches is not None:
+                n = len(patches)
+                image = of_patches(patches).permute(2, 0, 1)  # (H, patches, patches)
+                bias = functional.pad(bias, (n, 0, n, 0)) + functional.pad(image, (0, text, 0, text))  # (H, S, S)
+            yield bias[None]
 
 
 class Decoder(nn.Module):
@@ -184,6 +196,12 @@ class Decoder(nn.Module):
         return place[None], [table(buckets).permute(2, 0, 1) for table in tables]  # (T, T, H) -> (H, T, T)
 
 
+class SearchRecorder(Protocol):
+    """See ``graphs.Recorder``."""
+
+    def generate(self, model: Ofa, encoded: Encoded, settings: Any, tokens: Any) -> list[list[Any]]: ...
+
+
 class Ofa(nn.Module):
     """Encoder, decoder, and one embedding matrix for source, target and output."""
 
@@ -192,6 +210,13 @@ class Ofa(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width, padding_idx=PAD)
         self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.recorder: SearchRecorder | None = None  # where searches are recorded as CUDA graphs
+        self.output: nn.Module | None = None  # the embedding matrix packed for the processor, where that is faster
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the arithmetic. The embedding matrix itself may be kept more exactly."""
+        return self.decoder.layer_norm.weight.dtype
 
     def encode(self, tokens: Tensor, images: Tensor | None = None, image_present: Tensor | None = None) -> Encoded:
         """Encode a batch, once per image.
@@ -200,12 +225,22 @@ class Ofa(nn.Module):
         multiple of 16 and at most 16 · image_bucket. ``image_present``: bool (B,); False hides that row's image.
         The sequence is [patches, text].
         """
-        return self.encoder(self.embed_tokens(tokens), tokens == PAD, images, image_present)  # type: ignore[no-any-return]
+        if images is not None:
+            images = images.to(self.dtype)
+        return self.encoder(self.embed(tokens), tokens == PAD, images, image_present)  # type: ignore[no-any-return]
 
     def decode(self, tokens: Tensor, state: DecoderState, *, codes: bool = False) -> Tensor:
         """Logits (N, T, V) after each of the next T ``tokens``, int64 (N, T); the first ever is 0."""
-        features = self.decoder(self.embed_tokens(tokens), state, codes=codes)  # (N, T) -> (N, T, d)
-        return functional.linear(features, self.embed_tokens.weight)  # (N, T, d) -> (N, T, V)
+        return self.project(self.decoder(self.embed(tokens), state, codes=codes))  # (N, T) -> (N, T, d) -> (N, T, V)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(N, T) -> (N, T, d), in the model's own precision."""
+        return self.embed_tokens(tokens).to(self.dtype)  # type: ignore[no-any-return]
+
+    def project(self, features: Tensor) -> Tensor:
+        """Logits of features, float32 (float64 for a model in float64): (N, T, d) -> (N, T, V)."""
+        logits = functional.linear(features, self.embed_tokens.weight) if self.output is None else self.output(features)
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def forward(self, tokens: Tensor, images: Tensor | None, target: Tensor) -> Tensor:
         """Teacher forcing: logits (B, T, V) after each of ``target``, int64 (B, T)."""
