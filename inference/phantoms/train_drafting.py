@@ -2,8 +2,12 @@
 
 ``python -m inference.phantoms.train_drafting --out inference/phantoms/bundles/biomedgpt-phantom``
 
-A tiny OFA of the real form learns to caption drawn films by teacher forcing; the result is saved as the original trainer saves
-and imported as any checkpoint is. One core and about a quarter of an hour; the same seeds give the same films.
+A tiny OFA of the real form learns by teacher forcing, in the reference's own prompts: to caption drawn films, then also to
+answer questions about them, to label them, to say what follows from a sentence, and to shorten findings to an impression. The
+result is saved as the original trainer saves and imported as any checkpoint is. The same seeds give the same films and texts.
+
+The shipped bundle was trained in two runs of one core: captions for a quarter of an hour by the first version of this program,
+then, with ``--start`` on that bundle, all tasks for 17 minutes of processor time.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -20,21 +24,25 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from inference.bundles import Bundle, BundleCard
-from inference.drafting.config import Caption, Preprocess
+from inference.bundles import Bundle, BundleCard, write_manifest
+from inference.drafting.config import CONFIG, Caption, Preprocess, Summarisation, read_config, write_config
 from inference.drafting.generation import GenerationSettings
 from inference.drafting.images import prepare
 from inference.drafting.importing import import_biomedgpt
 from inference.drafting.layers import PATCH_STRIDE, OfaConfig
-from inference.drafting.model import BOS, EOS, PAD, Ofa
+from inference.drafting.model import Ofa
+from inference.drafting.results import Task
 from inference.drafting.tokenizer import Tokenizer, write_bpe
 from inference.phantoms.bpe import learn_bpe
+from inference.phantoms.ct import draw_ct_phantom
+from inference.phantoms.drafting_trainer import Films, Trainer
 from inference.phantoms.draw import draw_phantom
 from inference.phantoms.fairseq_form import save_fairseq
 from inference.phantoms.lesions import KEYS
+from inference.phantoms.lessons import SLICE, caption_lesson, film_lesson, inference_lesson, summary_lesson
+from inference.phantoms.ofa_start import begin_from
 from inference.reading import UseMode
 
 FIRST_TRAINING_SEED: Final = 1_000_000  # below: films for demonstrations, tests and figures, which no training sees
@@ -43,14 +51,17 @@ DRAWN_SIZES: Final = (128, 128, 128, 256)  # some drawn larger and made smaller,
 GRID: Final = SIZE // PATCH_STRIDE
 CODES: Final = 4
 BINS: Final = 4
-BATCH: Final = 32
-LEARNING_RATE: Final = 1.5e-3
-AUXILIARY_WEIGHT: Final = 0.5
-RARE: Final = 4.0  # weight of a patch that shows a finding against one that does not
+SECOND_RATE: Final = 0.8  # of the learning rate, once captions are learned
+SLICES: Final = 5  # of one CT phantom
+SLICE_SHARE: Final = 0.03  # CT slices among the films
+WINDOWS: Final = ((40.0, 400.0), (-600.0, 1500.0))  # centre and width in Hounsfield units: soft tissue, lung
+# It was taught inference and summaries too, and did not learn them well enough to be asked: on unseen pairs it took "neutral"
+# for something else four times in five, and one impression in three named what the text did not say.
+LEARNT: Final = (Task.CAPTION, Task.VQA, Task.CLASSIFICATION)
 CARD: Final = BundleCard(
     name="WetRead phantom BiomedGPT",
     kind="biomedgpt",
-    version="1",
+    version="2",
     source="inference/phantoms/train_drafting.py of WetRead",
     licence="Apache-2.0",
     intended_use="phantom – not for patients: shows and tests the pipeline on drawn films",
@@ -59,15 +70,18 @@ CARD: Final = BundleCard(
 )
 # No n-gram blocking as for real captions: two findings are rightly reported with the same words ("there is a …").
 CAPTION: Final = Caption(search=GenerationSettings(beam=4, max_length=48))
+SUMMARY: Final = GenerationSettings(beam=4, max_length=64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Films:
-    """Films as the model sees them, with their words. ``images``: uint8 (n, SIZE, SIZE)."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is learned; an epoch is once through the films."""
 
-    images: NDArray[np.uint8]
-    captions: tuple[str, ...]
-    places: Tensor  # uint8 (n, GRID², len(KEYS)), 1 in each patch that shows the finding
+    films: int = 7000
+    caption_epochs: float = 16
+    epochs: float = 14
+    seconds: float = 1800  # of processor time
+    words: int = 4000  # pairs and summaries from which the vocabulary is taken
 
 
 def draw_films(count: int) -> Films:
@@ -83,74 +97,34 @@ def draw_films(count: int) -> Films:
     return Films(images, tuple(captions), places.flatten(1, 2))
 
 
+def with_slices(films: Films) -> Films:
+    """Some CT slices among the films, so that the kind of image is something to be seen and not a constant."""
+    images: list[NDArray[np.uint8]] = []
+    for number in range(round(len(films.images) * SLICE_SHARE / SLICES)):
+        for i, plane in enumerate(draw_ct_phantom(FIRST_TRAINING_SEED + number, SLICES, SIZE)):
+            centre, width = WINDOWS[(number + i) % len(WINDOWS)]
+            images.append((np.clip((plane - centre) / width + 0.5, 0, 1) * 255).astype(np.uint8))
+    if not images:
+        return films
+    places = torch.zeros(len(images), *films.places.shape[1:], dtype=torch.uint8)
+    pixels = np.concatenate([films.images, np.stack(images)])
+    return Films(pixels, (*films.captions, *[SLICE] * len(images)), torch.cat([films.places, places]))
+
+
+def all_words(captions: Iterable[str], texts: int) -> list[str]:
+    """Sources and answers of enough lessons that each word the model is taught occurs."""
+    rng = np.random.default_rng(0)
+    lessons = [caption_lesson(caption) for caption in captions]
+    lessons += [film_lesson(lesson.answer, rng) for lesson in lessons for _ in range(2)]
+    lessons += [make(rng) for make in (inference_lesson, summary_lesson) for _ in range(texts)]
+    return [text for lesson in lessons for text in (lesson.source, " " + lesson.answer)]
+
+
 def covered(start: float, end: float) -> slice:
     """The patches at least half inside start..end (fractions of the film), or the one in its middle."""
     first, last = round(start * GRID), round(end * GRID)
     middle = min(int((start + end) / 2 * GRID), GRID - 1)
     return slice(first, last) if last > first else slice(middle, middle + 1)
-
-
-class Trainer:
-    """Teacher forcing, with a second head that says which patches show what (thrown away afterwards)."""
-
-    def __init__(self, model: Ofa, tokenizer: Tokenizer, films: Films, rng: np.random.Generator) -> None:
-        self.model, self.films, self.rng = model, films, rng
-        self.head = nn.Linear(model.config.width, len(KEYS))
-        self.prompt = torch.tensor([[BOS, *tokenizer.encode(CAPTION.prompt), EOS]])
-        self.targets = pad([[*tokenizer.encode(" " + caption), EOS] for caption in films.captions])  # (n, T)
-        parameters = [*model.parameters(), *self.head.parameters()]
-        self.optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.02, fused=True)
-
-    def run(self, epochs: float, *, seconds: float) -> None:
-        """Train for ``epochs``, or until ``seconds`` of processor time are used."""
-        start, steps = time.process_time(), int(epochs * len(self.films.images) / BATCH)
-        self.model.train()
-        for step in range(steps):
-            progress = max(step / steps, (time.process_time() - start) / seconds)
-            if progress >= 1:
-                break
-            warm = min(1.0, (step + 1) / 100)
-            for group in self.optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * warm * (0.5 + 0.5 * float(np.cos(np.pi * progress)))
-            loss, auxiliary = self._step(torch.from_numpy(self.rng.integers(0, len(self.films.images), BATCH)))
-            if step % 50 == 0:
-                print(
-                    f"{progress:4.0%} {time.process_time() - start:5.0f} s  loss {loss:.3f}  findings {auxiliary:.3f}",
-                    flush=True,
-                )
-        self.model.eval()
-
-    def _step(self, rows: Tensor) -> tuple[float, float]:
-        images, target = self._augmented(rows), self.targets[rows]
-        target = target[:, : int((target != PAD).sum(1).max())]  # (B, T)
-        given = torch.cat([torch.full((len(rows), 1), BOS), target[:, :-1]], dim=1)  # (B, T)
-        with torch.autocast("cpu", torch.bfloat16):
-            encoded = self.model.encode(self.prompt.expand(len(rows), -1), images)
-            logits = self.model.decode(given, self.model.decoder.begin(encoded, target.shape[1]))  # (B, T, V)
-        seen = self.head(encoded.out[:, : -self.prompt.shape[1]].float())  # (B, patches, findings)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), target.flatten(), ignore_index=PAD)
-        places, bce = self.films.places[rows].float(), functional.binary_cross_entropy_with_logits
-        auxiliary = bce(seen, places, pos_weight=torch.tensor(RARE)) + bce(seen.amax(1), places.amax(1))
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss + AUXILIARY_WEIGHT * auxiliary).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        return float(loss.detach()), float(auxiliary.detach())
-
-    def _augmented(self, rows: Tensor) -> Tensor:
-        """Other exposure, grain and centring; never mirrored, sides matter. (B, 3, SIZE, SIZE), -1..1."""
-        x = torch.from_numpy(self.films.images[rows.numpy()]).float().div(127.5).sub(1)[:, None]  # (B, 1, S, S)
-        uniform = torch.from_numpy(self.rng.uniform(-1, 1, (4, len(rows), 1, 1, 1))).float()
-        x = x * (1 + 0.15 * uniform[0]) + 0.10 * uniform[1]
-        x = x + torch.randn_like(x) * 0.02 * uniform[2].abs()
-        down, right = (int(n) for n in self.rng.integers(-3, 4, 2))
-        x = torch.roll(functional.pad(x, (3, 3, 3, 3), mode="replicate"), (down, right), (2, 3))[:, :, 3:-3, 3:-3]
-        return x.clamp(-1, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
-def pad(rows: list[list[int]]) -> Tensor:
-    width = max(map(len, rows))
-    return torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
 
 
 def new_model(vocabulary: int) -> Ofa:
@@ -159,13 +133,13 @@ def new_model(vocabulary: int) -> Ofa:
         width=64,
         feed_forward=160,
         heads=4,
-        encoder_layers=2,
+        encoder_layers=3,
         decoder_layers=2,
         resnet_layers=(1, 2, 2),
         resnet_width=16,
         image_bucket=GRID,
-        token_bucket=16,
-        max_positions=64,
+        token_bucket=64,
+        max_positions=160,
         code_window=2,
     )
     model = Ofa(config).to(memory_format=torch.channels_last)
@@ -177,32 +151,48 @@ def new_model(vocabulary: int) -> Ofa:
     return model
 
 
-def train(out: Path, *, films: int, epochs: float, seconds: float, seed: int) -> Bundle:
-    """Draw, train, save as the original trainer does, import."""
+def train(out: Path, start: Path | None = None, *, plan: Plan, seed: int) -> Bundle:
+    """Draw, train, save as the original trainer does, import. ``start``: an earlier bundle to begin from."""
     torch.manual_seed(seed)
-    drawn = draw_films(films)
-    print(f"{films} films drawn", flush=True)
+    drawn = with_slices(draw_films(plan.films))
+    print(f"{len(drawn.images)} films drawn", flush=True)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_bpe(learn_bpe((CAPTION.prompt, *(" " + caption for caption in drawn.captions))), folder)
+        write_bpe(learn_bpe(all_words(drawn.captions, plan.words)), folder)
         tokenizer = Tokenizer.load(folder, codes=CODES, bins=BINS)
+        print(f"{len(tokenizer)} tokens", flush=True)
         model = new_model(len(tokenizer))
-        Trainer(model, tokenizer, drawn, np.random.default_rng(seed)).run(epochs, seconds=seconds)
+        trainer = Trainer(model, tokenizer, drawn, np.random.default_rng(seed))
+        if start:
+            begin_from(start, model, tokenizer)
+        else:
+            trainer.run(plan.caption_epochs, seconds=plan.seconds / 2, tasks=False)
+        trainer.run(plan.epochs, seconds=plan.seconds, rate=SECOND_RATE)
         save_fairseq(model, folder / "checkpoint_last.pt", image_size=SIZE, codes=CODES, bins=BINS)
         if out.exists():
             shutil.rmtree(out)
-        return import_biomedgpt(folder / "checkpoint_last.pt", out, caption=CAPTION, card=CARD)
+        return fit(import_biomedgpt(folder / "checkpoint_last.pt", out, caption=CAPTION, card=CARD))
+
+
+def fit(bundle: Bundle) -> Bundle:
+    """Say in the bundle's own configuration what it learnt, and how its summaries are searched."""
+    config = read_config(bundle.path(CONFIG))
+    write_config(replace(config, tasks=LEARNT, summary=Summarisation(search=SUMMARY)), bundle.folder)
+    return write_manifest(bundle.folder, CARD)
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--films", type=int, default=6000)
-    parser.add_argument("--epochs", type=float, default=16)
-    parser.add_argument("--seconds", type=float, default=1200, help="processor time after which training stops")
+    parser.add_argument("--start", type=Path, help="an earlier bundle to begin from, in place of the captions-only part")
+    parser.add_argument("--films", type=int, default=7000)
+    parser.add_argument("--caption-epochs", type=float, default=16)
+    parser.add_argument("--epochs", type=float, default=14)
+    parser.add_argument("--seconds", type=float, default=1800, help="processor time after which training stops")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
-    bundle = train(given.out, films=given.films, epochs=given.epochs, seconds=given.seconds, seed=given.seed)
+    plan = Plan(given.films, given.caption_epochs, given.epochs, given.seconds)
+    bundle = train(given.out, given.start, plan=plan, seed=given.seed)
     size = sum((bundle.folder / name).stat().st_size for name, _ in bundle.files)
     print(f"{bundle.folder}: {size / 1e6:.2f} MB, digest {bundle.digest[:16]}")
     return 0

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inference.bundles import PHANTOM_MARK, open_bundle, verify_bundle
-from inference.phantoms import KEYS, bundle_folder, draw_phantom
+from inference.phantoms import KEYS, Phantom, bundle_folder, draw_phantom
 from inference.phantoms.films import BENCHMARK_SEEDS
-from inference.phantoms.train_triage import area_under_curve
+from inference.phantoms.kinds import FRONTAL, KINDS, draw_kind
+from inference.phantoms.phrases import details
+from inference.phantoms.train_triage import Recipe, area_under_curve, kind_texts, train
 from inference.reading import Decision, Frame, FrameSource, UseMode
 from inference.triage.catalogue import FindingsCatalogue, load_catalogue
 from inference.triage.contrastive import Triage
+from inference.triage.gate import Gate
 from inference.triage.judge import judge
 from inference.triage.open_clip_folder import read_config
+from inference.triage.trained import trained_for
 
 SHIPPED = Path(__file__).resolve().parents[3] / "config" / "findings" / "chest_xray.yaml"
 FOLDER = bundle_folder("biomedclip")
@@ -49,6 +55,7 @@ def test_form_size_and_marks(triage: Triage) -> None:
     assert set(card.allowed_modes) == set(UseMode)
     assert PHANTOM_MARK in triage.bundle.model_version().name
     assert triage.judged == set(KEYS)
+    assert trained_for(triage.bundle).kinds == set(KINDS)
 
 
 @pytest.mark.parametrize("size", [pytest.param(256, id="256 pixels"), pytest.param(700, id="700 pixels")])
@@ -75,3 +82,66 @@ def test_ranks_unseen_films(triage: Triage, catalogue: FindingsCatalogue) -> Non
     columns = [catalogue.keys.index(key) for key in KEYS]
     labels = np.array([[key in film.findings for key in KEYS] for film in films])
     assert min(area_under_curve(scores[:, columns], labels)) >= 0.95
+
+
+def test_it_knows_what_kind_of_picture_it_sees(triage: Triage, catalogue: FindingsCatalogue) -> None:
+    """Oracle: what was drawn. Five unseen pictures of each kind, sent without body part or view: only frontal films pass."""
+    gate = Gate(catalogue, triage)
+    wrong = []
+    for kind in KINDS:
+        frames = [picture(draw_kind(kind, BENCHMARK_SEEDS + 700 + number, 200), number) for number in range(5)]
+        for _, verdict in gate.look(frames).verdicts:
+            taken = verdict.kind.key if verdict.kind else "measured before the model"
+            if bool(verdict.refusal) == (kind == FRONTAL):
+                wrong.append((kind, taken))
+    assert len(wrong) <= 2, wrong
+
+
+SENTENCES = {
+    "effusion": ("a film with a pleural effusion", "pleural_effusion", None),
+    "pneumothorax": ("pneumothorax", "pneumothorax", None),
+    "nodule": ("find films with a lung nodule", "nodule", None),
+    "consolidation": ("consolidation", "consolidation", None),
+    "heart": ("an enlarged heart", "cardiomegaly", None),
+    "pacemaker": ("pacemaker", "device", 0),
+}
+
+
+@pytest.fixture(scope="module")
+def gallery(triage: Triage) -> tuple[NDArray[np.float32], list[Phantom]]:
+    films = [draw_phantom(BENCHMARK_SEEDS + 400 + number, size=192) for number in range(120)]
+    return triage.embed([picture(film.pixels, number) for number, film in enumerate(films)]), films
+
+
+@pytest.mark.parametrize(("text", "key", "device"), SENTENCES.values(), ids=SENTENCES)
+def test_a_sentence_finds_its_films(
+    triage: Triage, gallery: tuple[NDArray[np.float32], list[Phantom]], text: str, key: str, device: int | None
+) -> None:
+    """Oracle: what was drawn. Of as many films as show it, at least four in five are right."""
+    vectors, films = gallery
+    right = np.array([key in film.findings and (device is None or details(film.caption)[1][device] > 0) for film in films])
+    nearest = np.argsort(-(vectors @ triage.embed_texts([text])[0]))[: int(right.sum())]
+    assert right[nearest].mean() >= 0.8
+
+
+def picture(pixels: NDArray[np.uint8], number: int) -> Frame:
+    return Frame(pixels, FrameSource(f"2.25.{number}", "1.2.840.10008.5.1.4.1.1.1.1", "2.25.1"), "DX")
+
+
+def test_training_makes_a_bundle_of_the_real_form(tmp_path: Path, catalogue: FindingsCatalogue) -> None:
+    """A few steps: that the script runs from end to end, its bundle opens and scores, and training can go on from it."""
+    recipe = Recipe(films=32, others=2, checked=40, epochs=1, batch=16, word_steps=3, phrases=80)
+    bundle = train(tmp_path / "bundle", tmp_path / "films", recipe)
+    verify_bundle(bundle)
+    made = Triage.load(bundle, catalogue, torch.device("cpu"))
+    assert made.judged == set(KEYS)
+    film = [frame(1, frozenset(), 160)]
+    assert np.isfinite(made.score(film)).all()
+    again = train(tmp_path / "again", tmp_path / "films", replace(recipe, epochs=0, start=bundle.folder))
+    np.testing.assert_array_equal(Triage.load(again, catalogue, torch.device("cpu")).embed(film), made.embed(film))
+
+
+def test_a_catalogue_without_kinds_cannot_be_trained_on(catalogue: FindingsCatalogue) -> None:
+    assert list(kind_texts(catalogue)) == list(KINDS)
+    with pytest.raises(ValueError, match="no prompts for the kinds chest_frontal"):
+        kind_texts(replace(catalogue, scope=replace(catalogue.scope, kinds=None)))
