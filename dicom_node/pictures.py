@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from dicom_node.errors import PixelError, SettingsError
-from dicom_node.pixels import Instance, read_instance, render_frame, select_frames
+from dicom_node.errors import PixelError, SettingsError, StorageError
+from dicom_node.pixels import read_instance, render_frame, select_frames
 from inference.reading import Frame, FrameSource, Skipped
 
 PLAIN_IMAGES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -50,30 +50,35 @@ def load_pictures(paths: Sequence[Path], modality: str = "") -> Pictures:
     )
 
 
-def each_picture(paths: Sequence[Path], modality: str = "") -> Iterator[Picture | Skipped]:
+def each_picture(
+    paths: Sequence[Path], modality: str = "", done: Callable[[str, int], bool] = lambda _uid, _frame: False
+) -> Iterator[Picture | Skipped]:
     """Every picture under ``paths``, one at a time, rendered as a person would see it, and what is none, with the reason.
 
     Plain images come first, then study by study; DICOM stacks are sampled by the node's own rules. ``modality``: the defined
-    term of plain images, which do not say. Raises SettingsError where a path does not exist.
+    term of plain images, which do not say. ``done``: SOP Instance UID and frame number of what is passed over without being
+    decoded. Raises SettingsError where a path does not exist.
     """
-    studies: dict[str, list[Instance]] = {}
+    studies: dict[str, list[Path]] = {}
     for path in _files(paths):
         try:
-            if path.suffix.lower() in PLAIN_IMAGES:
-                yield Picture(_plain(path, modality), path)
-            else:
-                instance = read_instance(path)
-                studies.setdefault(str(instance.header.get("StudyInstanceUID", "") or ""), []).append(instance)
-        except PixelError as error:
+            if path.suffix.lower() not in PLAIN_IMAGES:
+                uid = str(read_instance(path).header.get("StudyInstanceUID", "") or "")
+                studies.setdefault(uid, []).append(path)
+            elif not done(uid := _derived_uid(path), 1):
+                yield Picture(_plain(path, uid, modality), path)
+        except (PixelError, StorageError) as error:
             yield Skipped(path.name, str(error))
-    for uid in sorted(studies):
-        yield from _study(uid, studies[uid])
+    for study in sorted(studies):
+        yield from _study(study, studies[study], done)
 
 
-def _study(uid: str, instances: Sequence[Instance]) -> Iterator[Picture | Skipped]:
-    selection = select_frames(instances)
+def _study(uid: str, paths: Sequence[Path], done: Callable[[str, int], bool]) -> Iterator[Picture | Skipped]:
+    selection = select_frames([read_instance(path) for path in paths])
     yield from selection.skipped
     for instance, frame_number in selection.chosen:
+        if done(instance.sop_instance_uid, frame_number):
+            continue
         try:
             date = str(instance.header.get("StudyDate", "") or "")
             yield Picture(render_frame(instance, frame_number), instance.path, uid, date)
@@ -91,12 +96,19 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             raise SettingsError(f"{path}: no such file or folder")
 
 
-def _plain(path: Path, modality: str) -> Frame:
-    """A plain image as a frame; its UID is derived from its bytes (PS3.5 B.2), so the same picture keeps it."""
+def _derived_uid(path: Path) -> str:
+    """A UID made of the file's bytes (PS3.5 B.2): the same picture keeps it."""
+    try:
+        with path.open("rb") as file:
+            return f"2.25.{int.from_bytes(hashlib.file_digest(file, 'sha256').digest()[:16], 'big')}"
+    except OSError as error:
+        raise StorageError(f"cannot be opened ({error.strerror})") from error
+
+
+def _plain(path: Path, uid: str, modality: str) -> Frame:
     try:
         with Image.open(path) as image:
             pixels = _eight_bit(image)
-        uid = f"2.25.{int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:16], 'big')}"
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise PixelError(f"is not a readable image ({type(error).__name__})") from error
     return Frame(pixels, FrameSource(uid, _SECONDARY_CAPTURE, f"{uid}.1"[:64]), modality.upper())

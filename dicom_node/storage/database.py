@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy import exc as sa_exc
 
 from dicom_node.errors import StorageBusy, StorageError
@@ -46,6 +46,19 @@ class Database:
         try:
             with database._translated():
                 migrate(database._engine)
+        except StorageError:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def open_plain(cls, path: Path, metadata: MetaData) -> Database:
+        """A small database of its own beside other files, with the tables of ``metadata``. Raises as ``open``."""
+        url = _url(path)
+        database = cls(_engine(url, "FULL", 30.0), str(path))
+        try:
+            with database._translated():
+                metadata.create_all(database._engine)
         except StorageError:
             database.close()
             raise

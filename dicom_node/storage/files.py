@@ -50,7 +50,7 @@ class FileStore:
         self._spool = self.root / "spool"
         self._free_bytes = free_bytes
         self._numbers = itertools.count()
-        with _translated(self.root):
+        with translated(self.root):
             for folder in (self._spool, self.root / "instances", self.root / "documents"):
                 folder.mkdir(parents=True, exist_ok=True)
 
@@ -62,7 +62,7 @@ class FileStore:
         return path
 
     def free_bytes(self) -> int:
-        with _translated(self.root):
+        with translated(self.root):
             return self._free_bytes(self.root)
 
     def require_room(self, watermark_bytes: int) -> None:
@@ -105,7 +105,7 @@ class SpoolFile:
         self._digest = hashlib.sha256()
         self.path = path
         self.size = 0
-        with _translated(path):
+        with translated(path):
             self._file = path.open("xb", buffering=0)
             try:
                 _write_all(self._file.fileno(), prefix)
@@ -118,7 +118,7 @@ class SpoolFile:
         return self._digest.hexdigest()
 
     def write(self, data: bytes | memoryview) -> None:
-        with _translated(self.path):
+        with translated(self.path):
             _write_all(self._file.fileno(), data)
         self._digest.update(data)
         self.size += len(data)
@@ -130,7 +130,7 @@ class SpoolFile:
 
     def move_to(self, relative: str) -> StoredFile:
         target = self._root / relative
-        with _translated(target):
+        with translated(target):
             os.fsync(self._file.fileno())
             self._file.close()
             _make_folders(target.parent, self._root)
@@ -182,8 +182,20 @@ def _is_orphan(path: Path) -> bool:
         return False
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` as ``path``, on the disk for good, or not at all. Raises StorageFull, StorageBusy or StorageError."""
+    part = path.with_name(f".{path.name}.part")
+    with translated(path):
+        with part.open("wb") as file:
+            _write_all(file.fileno(), data)
+            os.fsync(file.fileno())
+        part.rename(path)
+        _sync_folder(path.parent)
+
+
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """OSError of ``path`` → StorageFull, StorageBusy (worth another try) or StorageError."""
     try:
         yield
     except OSError as error:
