@@ -116,6 +116,8 @@ def work(file: Path, parent: int) -> int:
     from inference.engine import Engine
 
     engines = {name: Engine.load(engine_options(settings, name)) for name in settings.readings}
+    for name, engine in engines.items():
+        _log.info("engine ready", reading=name, state=engine.precision, reason=f"triage: {engine.why}")
     db = open_database(settings)
     options = WorkerOptions(
         mode=settings.mode,

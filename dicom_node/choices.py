@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dicom_node.settings import PHANTOM, Settings, defaults_folder
@@ -25,7 +26,7 @@ def engine_options(settings: Settings, reading: str) -> EngineOptions:
         threads=settings.engine.threads,
         precision=settings.engine.precision,
         resizing=settings.engine.resizing,
-        cache=settings.data_folder / "model-cache",
+        cache=model_cache(settings),
         acknowledgements=settings.acknowledgements,
         calibration=settings.path(chosen.calibration) if chosen.calibration else None,
         probe=settings.path(chosen.probe) if chosen.probe else None,
@@ -33,6 +34,13 @@ def engine_options(settings: Settings, reading: str) -> EngineOptions:
         draft_images=chosen.draft_images,
         heat_maps=chosen.heat_maps,
     )
+
+
+def model_cache(settings: Settings) -> Path:
+    """Where measurements and prompt embeddings are kept: beside the data, or by the user where no settings file was named."""
+    if settings.folder == defaults_folder().resolve():
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wetread" / "models"
+    return settings.data_folder / "model-cache"
 
 
 def document_options(settings: Settings) -> DocumentOptions:

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.commands import archive, compare, findings, heads, models, questions
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -19,11 +21,13 @@ app = typer.Typer(
     help="A DICOM node that gives a wet read: triage findings and a draft report. Always a draft, never a diagnosis.",
 )
 jobs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the node's work: readings and deliveries.")
-models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model bundles: import, verify, list.")
 research = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read an archive, with no way to deliver.")
 app.add_typer(jobs, name="jobs")
-app.add_typer(models, name="models")
+models.app.command("compare")(compare.compare)
+app.add_typer(models.app, name="models")
 app.add_typer(research, name="research")
+app.add_typer(findings.app, name="findings")
+app.add_typer(heads.probe, name="probe")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file (see config/node.yaml).")]
 Parent = Annotated[int, typer.Option("--parent", hidden=True)]
@@ -125,44 +129,6 @@ def jobs_retry(job: Annotated[list[int], typer.Argument(help="Job numbers.")], c
     raise typer.Exit(jobs_view.retry(config, job))
 
 
-@models.command("import")
-def models_import(
-    kind: Annotated[str, typer.Argument(help="biomedclip · clip · biomedgpt")],
-    path: Annotated[Path, typer.Argument(help="What you downloaded: a checkpoint file or folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The bundle's folder, made new.")],
-    bpe: Annotated[Path | None, typer.Option("--bpe", help="Folder with dict.txt, encoder.json and vocab.bpe.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The bundle's name, if not the model's own.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", min=16, help="Pixels a side, where a biomedgpt checkpoint does not say.")
-    ] = None,
-    text_tower: Annotated[
-        Path | None, typer.Option("--text-tower", help="Folder with the BERT config.json and tokenizer of biomedclip.")
-    ] = None,
-) -> None:
-    """Convert a downloaded checkpoint once into a bundle that loads with no network and no pickle."""
-    from dicom_node import models_view
-
-    raise typer.Exit(models_view.import_model(kind, path, out, models_view.ImportOptions(name, bpe, image_size, text_tower)))
-
-
-@models.command("verify")
-def models_verify(folders: Annotated[list[str], typer.Argument(help="Bundle folders, or `phantom`.")]) -> None:
-    """Compare every file of the bundles with its sha256."""
-    from dicom_node import models_view
-
-    raise typer.Exit(models_view.verify(folders))
-
-
-@models.command("list")
-def models_list(
-    folder: Annotated[Path | None, typer.Argument(help="A folder of bundles; the shipped ones are always listed.")] = None,
-) -> None:
-    """List bundles: what they are, where from, and what they may be used for."""
-    from dicom_node import models_view
-
-    raise typer.Exit(models_view.show_list(folder))
-
-
 @research.command("run")
 def research_run(
     source: Annotated[Path, typer.Option("--source", help="Folder of DICOM files, searched whole.")],
@@ -174,6 +140,10 @@ def research_run(
     from dicom_node.research import run
 
     raise typer.Exit(run.run(source, out, config, reading))
+
+
+for by_hand in (questions.ask, questions.draft, questions.summarize, archive.embed, archive.search, heads.calibrate):
+    app.command()(by_hand)
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node import app
-from dicom_node.errors import SettingsError
+from dicom_node.errors import SettingsError, StorageError
+from dicom_node.reading_json import from_json
 from dicom_node.settings import load_settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, EventRow, list_events
@@ -167,8 +168,23 @@ def _made(job: Job, results: Sequence[ResultRow], documents: Sequence[DocumentRo
     else:
         for result in results:
             yield f"result of revision {result.revision} ({result.reading_name}), made {moment(result.created_at)}"
+            yield from _heads(result)
     for document in documents:
         yield f"{document.kind} of revision {document.revision}: {document.path} ({document.size} bytes, UID {document.uid})"
+
+
+def _heads(result: ResultRow) -> Iterator[str]:
+    """What the findings of a result rest on beside the models; nothing where no head took part."""
+    try:
+        reading = from_json(result.reading_json)
+    except StorageError as error:
+        yield f"  {error}"
+        return
+    for head in reading.heads:
+        yield f"  {head.kind} {head.name} {head.version}, sha256 {head.digest}"
+    for finding in (*reading.findings, *reading.shadow) if reading.heads else ():
+        said = finding.decision.value if finding.probability is None else f"{finding.decision} {finding.probability:.3f}"
+        yield f"  {finding.key}: {said}, by {finding.method}" + (" in shadow" if finding in reading.shadow else "")
 
 
 def _event(event: EventRow) -> str:

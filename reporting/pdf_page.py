@@ -164,7 +164,8 @@ def _pictures(made: Materials) -> list[Flowable]:
     if len(maps) > _MOST_PICTURES:
         story.append(_p(f"{len(maps) - _MOST_PICTURES} more heat maps are not shown.", _style(7)))
     if not maps and made.frames:
-        story += _picture(film_only(made.frames[0]), "the film that was read; no heat map")
+        words = "the image that was read; no heat map" if made.reading.assessed else "an image of the study, which was not read"
+        story += _picture(film_only(made.frames[0]), words)
     return story or [_p("No picture of the study was read.", _style(8))]
 
 
@@ -197,7 +198,7 @@ def _words(made: Materials) -> list[Flowable]:
     reading = made.reading
     head = _style(10, bold=True, after=3)
     story: list[Flowable] = [_p("Outcome", head), _p(wording.outcome(reading), _style(8.5, after=5)), _p("Findings", head)]
-    story += [_findings(reading)] if reading.findings else [_p("The catalogue holds none.", _style(8))]
+    story += _findings(reading) if reading.findings else [_p("The catalogue holds none.", _style(8))]
     story += [Spacer(1, 3 * mm), _p("Draft report", head), *_draft(reading)]
     story += [_p(line, _style(7, colour=colors.grey)) for line in wording.checking_lines(reading)]
     skipped = wording.skipped_lines(reading)
@@ -206,10 +207,23 @@ def _words(made: Materials) -> list[Flowable]:
     return story
 
 
-def _findings(reading: Reading) -> Table:
-    """What was found first, then what could not be assessed, then what was not found."""
-    order = {Decision.POSITIVE: 0, Decision.NOT_ASSESSABLE: 1, Decision.NEGATIVE: 2}
-    rows = [_finding(one) for one in sorted(reading.findings, key=lambda one: order[one.decision])]
+def _findings(reading: Reading) -> Iterator[Flowable]:
+    """What was found, then what was not, then what could not be assessed, by reason."""
+    judged = [one for one in reading.findings if one.probability is not None]
+    if judged:
+        yield _table(sorted(judged, key=lambda one: one.decision is not Decision.POSITIVE))
+        yield Spacer(1, 2 * mm)
+    reasons: dict[str, list[str]] = {}
+    for one in reading.findings:
+        if one.probability is None:
+            reasons.setdefault(one.reason or "No reason was given", []).append(one.code.meaning)
+    style = _style(8, colour=_COLOUR_OF[Decision.NOT_ASSESSABLE])
+    for reason, names in reasons.items():
+        yield _p(f"Not assessable: {', '.join(names)}. {wording.sentence(reason[0].upper() + reason[1:])}", style)
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    rows = [_finding(one) for one in findings]
     header = [_p(name, _style(6.5, colour=colors.grey, after=0)) for name in ("finding", "answer", "probability", "threshold")]
     table = Table([header, *rows], colWidths=[34 * mm, 27 * mm, 17 * mm, 14 * mm], hAlign="LEFT")
     table.setStyle(
@@ -228,9 +242,8 @@ def _findings(reading: Reading) -> Table:
 def _finding(finding: Finding) -> list[Paragraph]:
     positive = finding.decision is Decision.POSITIVE
     style = _style(8, bold=positive, colour=_COLOUR_OF[finding.decision], after=0)
-    answer = {Decision.POSITIVE: f"present · {finding.urgency.value}", Decision.NEGATIVE: "absent"}.get(finding.decision, "")
-    shown = wording.percent(finding.probability) if finding.probability is not None else "–"
-    said = answer or f"not assessable: {finding.reason}"
+    said = f"present · {finding.urgency.value}" if positive else "absent"
+    shown = wording.percent(finding.probability or 0.0)
     return [_p(finding.code.meaning, style), _p(said, style), _p(shown, style), _p(wording.percent(finding.threshold), style)]
 
 

@@ -45,8 +45,8 @@ def device_uid(model_digest: str) -> str:
 class ReadingKey:
     """Everything that the bytes of a document depend on besides the node's own determinism.
 
-    ``read_at`` and the software version take part because they stand in the documents: the same UID over other bytes
-    would be two objects under one name.
+    ``read_at``, the software version and the arithmetic (device, precision) take part because they stand in the documents or
+    move their numbers: the same UID over other bytes would be two objects under one name.
     """
 
     parts: tuple[str, ...]
@@ -62,6 +62,8 @@ class ReadingKey:
                 json.dumps(models),
                 reading.catalogue.digest,
                 reading.mode.value,
+                reading.device,
+                reading.precision,
                 str(context.revision),
                 context.read_at.isoformat(),
                 context.device_uid,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import count
 from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from pydicom import dcmread
 
 from dicom_node.demo.studies import DemoStudy
 from dicom_node.errors import StorageError
@@ -16,6 +22,10 @@ from dicom_node.storage.studies import get_study
 from inference.reading import Reading
 from reporting.context import DocumentKind
 from reporting.text import sr_text
+
+# Heat maps come only where something was found
+ALWAYS: Final = (DocumentKind.FINDINGS_SR, DocumentKind.DRAFT_SR, DocumentKind.PDF, DocumentKind.FHIR_BUNDLE)
+WANTED: Final = (*ALWAYS, DocumentKind.HEAT_MAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +57,34 @@ def collect(db: Database, delivered: Path, out: Path, study: DemoStudy) -> CameB
 
 def _lay_out(delivered: Path, out: Path, study: DemoStudy, documents: tuple[DocumentRow, ...]) -> tuple[list[Path], list[str]]:
     files: list[Path] = []
-    faults = [f"has no {kind.value}" for kind in DocumentKind if kind.value not in {d.kind for d in documents}]
+    faults = [f"has no {kind.value}" for kind in ALWAYS if kind.value not in {d.kind for d in documents}]
+    numbers = count(1)
     for document in documents:
         found = [path for path in delivered.glob(f"*{document.uid}*") if not path.name.startswith(".")]
         if len(found) != 1 or found[0].stat().st_size != document.size:
             faults.append(f"its {document.kind} was not delivered whole, once")
             continue
-        files += _write(found[0].read_bytes(), out / f"{study.slug}.{document.kind}", dicom=document.path.endswith(".dcm"))
+        number = f"-{next(numbers)}" if document.kind == DocumentKind.HEAT_MAP else ""
+        files += _write(found[0].read_bytes(), out / f"{study.slug}.{document.kind}{number}", DocumentKind(document.kind))
     return files, faults
 
 
-def _write(content: bytes, name: Path, *, dicom: bool) -> list[Path]:
-    if dicom:
-        files = {name.with_name(name.name + ".dcm"): content, name.with_name(name.name + ".txt"): sr_text(content).encode()}
-    else:
-        pretty = json.dumps(json.loads(content), indent=2, ensure_ascii=False) + "\n"
-        files = {name.with_name(name.name + ".json"): pretty.encode()}
-    for path, data in files.items():
-        path.write_bytes(data)
-    return list(files)
+def _write(content: bytes, name: Path, kind: DocumentKind) -> list[Path]:
+    """The document as it was delivered, and beside it what a person can open."""
+    files = {suffix: data for suffix, data in _forms(content, kind).items() if data}
+    for suffix, data in files.items():
+        name.with_name(name.name + suffix).write_bytes(data)
+    return [name.with_name(name.name + suffix) for suffix in files]
+
+
+def _forms(content: bytes, kind: DocumentKind) -> dict[str, bytes]:
+    if kind is DocumentKind.FHIR_BUNDLE:
+        return {".json": (json.dumps(json.loads(content), indent=2, ensure_ascii=False) + "\n").encode()}
+    ds = dcmread(BytesIO(content))
+    if kind is DocumentKind.PDF:
+        return {".dcm": content, ".pdf": ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]}
+    if kind is DocumentKind.HEAT_MAP:
+        picture = BytesIO()
+        Image.fromarray(ds.pixel_array).save(picture, "PNG")
+        return {".dcm": content, ".png": picture.getvalue()}
+    return {".dcm": content, ".txt": sr_text(content).encode()}

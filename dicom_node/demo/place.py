@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from dicom_node.demo.collect import WANTED
 from dicom_node.errors import SettingsError
 
 MARKER: Final = ".wetread-demo"
@@ -27,7 +28,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "study": {"quiet_seconds": 1},
     "readings": {"chest_xray": {"triage": "phantom", "drafting": "phantom", "catalogue": "chest_xray"}},
     "routes": "routes.yaml",
-    "destinations": {"results": {"kind": "folder", "path": "node/delivered"}},
+    "destinations": {"results": {"kind": "folder", "path": "node/delivered", "documents": [kind.value for kind in WANTED]}},
     "engine": {"device": "cpu", "threads": 1},  # quickest for models this small
     "work": {"poll_seconds": 0.1},
     "delivery": {"poll_seconds": 0.1},

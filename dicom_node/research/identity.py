@@ -10,20 +10,21 @@ from typing import Any, Final
 
 from dicom_node.errors import SettingsError
 from dicom_node.research.files import RunFolder, write_whole
-from inference.reading import Catalogue, ModelVersion
+from inference.reading import Catalogue, HeadVersion, ModelVersion
 
 FORM: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """``source``: the archive's folder. ``models``: as in ``Reading.models``. ``code``: see ``code_version``."""
+    """``source``: the archive's folder. ``models``, ``heads``: as in ``Reading``. ``code``: see ``code_version``."""
 
     source: str
     reading: str
     models: tuple[ModelVersion, ...]
     catalogue: Catalogue
     code: str
+    heads: tuple[HeadVersion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dicom_node.research.identity import RunIdentity
 from dicom_node.research.passes import Plan, read_archive
 from dicom_node.settings import Settings, defaults_folder, load_settings
 from dicom_node.version import code_version
-from inference.options import EngineOptions, check_options
+from inference.options import EngineOptions, check_options, heads_of
 from inference.reading import UseMode
 
 
@@ -38,7 +38,8 @@ def _plan(settings: Settings, source: Path, out: Path, reading: str | None) -> P
         bundle.model_version(options.acknowledgements.get(bundle.card.name, ""))
         for bundle in ((triage, drafting) if drafting else (triage,))
     )
-    identity = RunIdentity(str(source), name, models, catalogue.identity, code_version())
+    heads = heads_of(options, triage, catalogue).versions
+    identity = RunIdentity(str(source), name, models, catalogue.identity, code_version(), heads)
     return Plan(source, out, identity, document_options(settings), lambda: _load(options))
 
 

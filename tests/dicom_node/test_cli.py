@@ -16,8 +16,9 @@ from dicom_node import cli
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     ["serve"], ["work"], ["deliver"], ["demo"], ["send"], ["check"], ["jobs"], ["jobs", "list"], ["jobs", "show"],
-    ["jobs", "retry"], ["models"], ["models", "import"], ["models", "verify"], ["models", "list"], ["research"],
-    ["research", "run"],
+    ["jobs", "retry"], ["models"], ["models", "import"], ["models", "pull"], ["models", "verify"], ["models", "list"],
+    ["research"], ["research", "run"], ["findings"], ["findings", "check"], ["findings", "preview"], ["findings", "schema"],
+    ["calibrate"], ["probe"], ["probe", "fit"],
 ]  # fmt: skip
 HEAVY = ("torch", "open_clip", "transformers", "highdicom", "pydicom", "pynetdicom", "sqlalchemy", "fhir", "pyarrow", "numpy")
 
@@ -85,6 +86,8 @@ MISTAKES = {
     "jobs show, no settings": (["jobs", "show", "1", "--config", "none.yaml"], ["none.yaml: no such settings file"]),
     "models import, unknown kind": (["models", "import", "gpt", "good.yaml", "--out", "new"], ["gpt", "biomedclip"]),
     "models import, no file": (["models", "import", "biomedclip", "nowhere", "--out", "new"], ["nowhere: no such file"]),
+    "models pull, unknown model": (["models", "pull", "gpt", "--out", "new"], ["gpt", "biomedclip, clip-vit-b16"]),
+    "models pull, on no hub": (["models", "pull", "biomedgpt-tiny", "--out", "new"], ["biomedgpt_tiny.pt", "--bpe"]),
     "models list, no folder": (["models", "list", "nowhere"], ["nowhere"]),
     "send, no port": (["send", "good.yaml", "--to", "PACS"], ["'PACS'", "AETITLE@HOST:PORT"]),
     "send, port too high": (["send", "good.yaml", "--to", "PACS@localhost:99999"], ["AETITLE@HOST:PORT"]),

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dicom_node import jobs_view
 from dicom_node.errors import SettingsError
+from dicom_node.reading_json import to_json
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, record_event
 from dicom_node.storage.jobs import JobKind, JobState, NewJob, bury, claim, enqueue, get_job, list_jobs
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
+from inference.reading import Decision, HeadVersion, Method
+from tests.support import GreyReader
 
 STUDY = "2.25.77"
 
@@ -149,3 +153,26 @@ def test_age(seconds: float, words: str) -> None:
 @pytest.mark.parametrize(("priority", "words"), [(0, "STAT"), (20, "ROUTINE"), (5, "5")])
 def test_priority_name(priority: int, words: str) -> None:
     assert jobs_view.priority_name(priority) == words
+
+
+def test_a_result_with_heads_names_them_and_how_each_finding_was_judged(
+    db: Database, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = GreyReader().refuse("nothing to read")
+    probed = replace(reading.findings[0], decision=Decision.POSITIVE, probability=0.75, reason="", method=Method.PROBE)
+    heads = (HeadVersion("calibration", "site", "3", "ef" * 32), HeadVersion("probe in shadow", "trial", "1", "01" * 32))
+    with db.write() as conn:
+        text = to_json(replace(reading, heads=heads, shadow=(probed,)))
+        save_result(conn, NewResult(STUDY, 1, "chest_xray", text), time.time())
+    assert jobs_view.show_one(config, 1) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert f"calibration site 3, sha256 {'ef' * 32}" in lines
+    assert f"probe in shadow trial 1, sha256 {'01' * 32}" in lines
+    assert "pneumothorax: not assessable, by zero-shot" in lines
+    assert "pneumothorax: positive 0.750, by probe in shadow" in lines
+
+
+@pytest.mark.usefixtures("db")
+def test_a_result_of_another_version_does_not_hide_the_job(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert jobs_view.show_one(config, 1) == 0
+    assert "a stored reading cannot be read back" in capsys.readouterr().out

@@ -67,7 +67,7 @@ BAD = {
         ["'destinations.pacs.ae_title' is required"],
     ),
     "peer without hosts": ("listener: {allowed: [{ae_title: A}]}", ["key 'listener.allowed.0.hosts' is required"]),
-    "unknown kind of destination": ("destinations: {x: {kind: ftp}}", ["destinations.x", "'dicom', 'fhir', 'folder'"]),
+    "unknown kind of destination": ("destinations: {x: {kind: ftp}}", ["destinations.x", "'dicom', 'fhir', 'hl7', 'folder'"]),
     "destination without kind": ("destinations: {x: {path: y}}", ["destinations.x", "'kind'"]),
     "port too high": ("listener: {port: 70000}", ["key 'listener.port'", "less than or equal to 65535", "found 70000"]),
     "port not a number": ("listener: {port: dicom}", ["key 'listener.port'", "valid integer", "found 'dicom'"]),
@@ -90,7 +90,11 @@ BAD = {
     "lease too short to renew": ("work: {lease_seconds: 1}", ["key 'work.lease_seconds'", "greater than or equal to 5"]),
     "FHIR Bundle to a PACS": (
         "destinations: {p: {kind: dicom, host: h, port: 1, ae_title: A, documents: [fhir-bundle]}}",
-        ["key 'destinations.p'", "send the fhir-bundle to a fhir destination"],
+        ["key 'destinations.p.documents.0'", "'findings-sr'", "found 'fhir-bundle'"],
+    ),
+    "delimiter in an HL7 name": (
+        "destinations: {r: {kind: hl7, host: h, port: 1, application: 'R|S'}}",
+        ["key 'destinations.r.application'", "should match pattern"],
     ),
     "SR to a FHIR server": (
         "destinations: {r: {kind: fhir, url: 'http://h/r4', documents: [findings-sr]}}",
@@ -209,7 +213,7 @@ def test_the_examples_in_the_comments_are_valid(tmp_path: Path) -> None:
     start = next(n for n, line in enumerate(lines) if line == "#   destinations:")
     end = next(n for n in range(start, len(lines)) if not lines[n].startswith("#"))
     settings = load_settings(write(tmp_path, "\n".join(line.removeprefix("# ") for line in lines[start:end])))
-    assert {d.kind for d in settings.destinations.values()} == {"dicom", "fhir", "folder"}
+    assert {d.kind for d in settings.destinations.values()} == {"dicom", "fhir", "hl7", "folder"}
 
 
 ENVIRONMENT = {

@@ -67,6 +67,8 @@ REFUSED = {
     "CT": (film(modality="CT"), "CT"),
     "lateral": (film(view="LL"), "LL"),
     "hand": (film(body_part="HAND"), "HAND"),
+    "negative": (replace(film(), pixels=np.invert(film().pixels)), "the picture looks like a negative"),
+    "upside down": (replace(film(), pixels=film().pixels[::-1]), "its tags say DX CHEST PA"),
 }
 
 
@@ -145,3 +147,17 @@ def test_a_licence_is_enforced_before_a_model_is_loaded(tmp_path: Path) -> None:
         check_options(options)
     check_options(replace(options, acknowledgements={"BiomedGPT": "the authors, in writing"}))
     check_options(replace(options, mode=UseMode.RESEARCH))
+
+
+def test_positive_findings_are_shown_on_the_image_that_decided(engine: Engine) -> None:
+    reading = engine.read([film(8, frozenset()), film()])
+    assert {item.key for item in reading.heat_maps} == {finding.key for finding in reading.positives} >= {"pneumothorax"}
+    for item in reading.heat_maps:
+        assert item.source == next(finding.source for finding in reading.positives if finding.key == item.key)
+        assert item.box == (0, 0, 512, 512)
+
+
+def test_heat_maps_can_be_left_out() -> None:
+    reading = Engine.load(replace(OPTIONS, drafting=None, heat_maps=False)).read([film()])
+    assert reading.positives
+    assert reading.heat_maps == ()

@@ -65,7 +65,7 @@ def test_the_page_says_what_the_reading_says() -> None:
         "Pneumothorax",
         "present · STAT",
         "93.1 %",
-        "not assessable: The film is lateral",
+        "Not assessable: Pulmonary nodule. The film is lateral.",
         "Large left pneumothorax. [confidence 81.0 %]",
         "No effusion < 3 mm & nothing else.",
         "Impression: Pneumothorax.",

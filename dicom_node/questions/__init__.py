@@ -1,0 +1,1 @@
+"""Questions, drafts and summaries for people at a terminal."""
