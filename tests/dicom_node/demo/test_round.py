@@ -18,7 +18,7 @@ from rich.console import Console
 
 from dicom_node.delivery import sending
 from dicom_node.delivery.deliverer import Deliverer, RetryPolicy
-from dicom_node.demo.collect import collect
+from dicom_node.demo.collect import WANTED, collect
 from dicom_node.demo.display import progress
 from dicom_node.demo.sheet import draw_sheet
 from dicom_node.demo.studies import DemoStudy, write_studies
@@ -36,7 +36,7 @@ from inference.reading import UseMode
 from reporting.options import DocumentOptions
 from tests.support import GreyReader
 
-KINDS = ("findings-sr", "draft-sr", "fhir-bundle")
+KINDS = tuple(kind.value for kind in WANTED)
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Bench:
         options = WorkerOptions(
             mode=UseMode.ASSIST,
             wanted={"results": KINDS},
-            documents=DocumentOptions("1"),
+            documents=DocumentOptions("1", kinds=frozenset(WANTED)),
             device_uid="2.25.9",
             station_name="TEST",
             institution="",
@@ -112,12 +112,12 @@ def test_the_stages_of_a_study(bench: Bench) -> None:
     claim(bench.db, JobKind.READ, None, "me", 1, -1, time.time())
     assert look(bench.db, film).stage is Stage.READING
     bench.read()
-    assert look(bench.db, film).words == "delivering 0 of 3"
+    assert look(bench.db, film).words == "delivering 0 of 4"
     bench.deliver(most=1)
-    assert look(bench.db, film).words == "delivering 1 of 3"
+    assert look(bench.db, film).words == "delivering 1 of 4"
     assert not look(bench.db, film).ended
     bench.deliver()
-    assert look(bench.db, film) == Seen(Stage.DELIVERED, 1, 3, 3)
+    assert look(bench.db, film) == Seen(Stage.DELIVERED, 1, 4, 4)
     assert look(bench.db, film).ended
 
 
@@ -167,8 +167,9 @@ def test_collect_lays_out_what_was_delivered(done: Bench, tmp_path: Path) -> Non
     assert came.faults == ()
     assert sorted(path.name for path in came.files) == [
         "1-stat-film.draft-sr.dcm", "1-stat-film.draft-sr.txt", "1-stat-film.fhir-bundle.json",
-        "1-stat-film.findings-sr.dcm", "1-stat-film.findings-sr.txt",
+        "1-stat-film.findings-sr.dcm", "1-stat-film.findings-sr.txt", "1-stat-film.pdf.dcm", "1-stat-film.pdf.pdf",
     ]  # fmt: skip
+    assert (out / "1-stat-film.pdf.pdf").read_bytes().startswith(b"%PDF-")
     findings = dcmread(out / "1-stat-film.findings-sr.dcm")
     assert findings.Modality == "SR"
     assert findings.StudyInstanceUID == done.studies[0].study_uid
