@@ -18,8 +18,40 @@ from reporting.source import SourceStudy, code_of
 from reporting.uids import IMPLEMENTATION_UID, device_uid
 
 PRODUCT: Final = "WetRead"
-_UNPAIRED: Final = frozenset(
-    {"CHEST", "ABDOMEN", "PELVIS", "HEAD", "SKULL", "NECK", "HEART", "CSPINE", "TSPINE", "LSPINE", "SSPINE"}
+_UNPAIRED: Final = frozenset(  # Body Part Examined (PS3.16 annex L): parts of which there is one
+    [
+        "ABDOMEN",
+        "AORTA",
+        "BLADDER",
+        "BRAIN",
+        "CHEST",
+        "COCCYX",
+        "COLON",
+        "CSPINE",
+        "ESOPHAGUS",
+        "HEAD",
+        "HEART",
+        "LARYNX",
+        "LIVER",
+        "LSPINE",
+        "MEDIASTINUM",
+        "NECK",
+        "PANCREAS",
+        "PELVIS",
+        "PHARYNX",
+        "PROSTATE",
+        "RECTUM",
+        "SACRUM",
+        "SKULL",
+        "SPINE",
+        "SPLEEN",
+        "SSPINE",
+        "STERNUM",
+        "STOMACH",
+        "TRACHEA",
+        "TSPINE",
+        "UTERUS",
+    ]
 )
 _SEXES: Final = ("M", "F", "O")
 # Patient (PS3.3 C.7.1.1), General Study (C.7.2.1), SR Document Series: type 2 attributes stand even when empty

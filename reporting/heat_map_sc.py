@@ -30,7 +30,7 @@ def heat_map_images(made: Materials) -> Iterator[Dataset]:
 def _of(made: Materials, heat: HeatMap) -> Iterator[tuple[Finding, Frame]]:
     frame = made.frame(heat.source)
     finding = next((one for one in made.reading.findings if one.key == heat.key), None)
-    if frame is not None and finding is not None:
+    if frame is not None and finding is not None and made.source.reference(heat.source):
         yield finding, frame
 
 

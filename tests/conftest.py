@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +18,13 @@ def shared(variable: str, folder: str) -> Path:
     if not found.is_dir():
         pytest.skip(f"{variable} names no folder with the shared corpus, and there is none at ../shared/{folder}")
     return found
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs() -> Iterator[None]:
+    """A command sends log lines to the standard error of its own test, which is closed when that test is over."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -163,12 +163,12 @@ def test_preview_of_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_preview_by_a_catalogue_of_ones_own(
     pictures: Path, tmp_path: Path, written: Catalogue, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written["findings"][0] |= {"threshold": 0.999999, "abstain": [0.1, 0.9999999]}
+    written["findings"][2] |= {"threshold": 0.5, "abstain": [0.0, 0.9]}
     mine = save(tmp_path / "mine.yaml", written)
     film = preview([pictures / "a film.png"], capsys, Choice(mine, "phantom", "DX"))["studies"][0]
     assert film["images"][0]["modality"] == "DX"
-    assert film["findings"][0]["decision"] == "not assessable"
-    assert "too near the threshold" in film["findings"][0]["reason"]
+    assert film["findings"][2]["decision"] == "not assessable"
+    assert "too near the threshold" in film["findings"][2]["reason"]
     written["findings"] = []
     with pytest.raises(CatalogueError, match="at least 1"):
         findings_preview.run([pictures], Choice(save(tmp_path / "bad.yaml", written), "phantom", ""), as_json=False)

@@ -138,7 +138,7 @@ PLANTED: dict[str, Planted] = {
     "unknown class": Planted(F, lambda ds: put(ds, SOPClassUID="1.2.3.4"), "iod-class"),
     # UIDs, references, character set
     "other UID than announced": Planted(F, lambda ds: put(ds, SOPInstanceUID=generate_uid()), "document-uid"),
-    "illegal study UID": Planted(F, lambda ds: put(ds, StudyInstanceUID="1.2.03"), "uid"),
+    "illegal device UID": Planted(F, lambda ds: put(ds.ContributingEquipmentSequence[0], DeviceUID="1.2.03"), "uid"),
     "illegal tracking UID": Planted(F, lambda ds: put(named(ds, "112040"), UID="1..2"), "uid"),
     "no evidence": Planted(F, lambda ds: delattr(ds, "CurrentRequestedProcedureEvidenceSequence"), "evidence"),
     "image not in the evidence": Planted(

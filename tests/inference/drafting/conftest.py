@@ -165,7 +165,8 @@ class GoldenModels:
     def model(self, golden: GoldenSet) -> Ofa:
         if str(golden) not in self._models:
             bundle = self.bundle(golden)
-            self._models[str(golden)] = load_model(bundle, read_config(bundle.path("config.json")))
+            with torch.inference_mode(False):  # weights made in it could not be used outside
+                self._models[str(golden)] = load_model(bundle, read_config(bundle.path("config.json")))
         return self._models[str(golden)]
 
     def encode(self, golden: GoldenSet, case: str) -> Encoded:
