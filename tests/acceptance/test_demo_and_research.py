@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import EncapsulatedPDFStorage, SecondaryCaptureImageStorage
 
 from .harness import films, sr
 from .harness.node import environment, wetread
@@ -35,17 +36,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_demo_leaves_reports_their_text_fhir_and_one_picture(demo: Path) -> None:
-    kinds = {suffix: sorted(path.name for path in demo.glob(f"*{suffix}")) for suffix in (".dcm", ".txt", ".json", ".png")}
-    assert len(kinds[".dcm"]) == 6, kinds
+def test_the_demo_leaves_reports_their_text_pages_fhir_and_pictures(demo: Path) -> None:
+    suffixes = (".dcm", ".txt", ".json", ".png", ".pdf")
+    kinds = {suffix: sorted(path.name for path in demo.glob(f"*{suffix}")) for suffix in suffixes}
+    assert len(kinds[".dcm"]) == 10, kinds  # two reports and a page of each study, and the one heat map
+    assert len(kinds[".pdf"]) == 3, kinds
     assert len(kinds[".txt"]) >= 6, kinds
     assert len(kinds[".json"]) >= 3, kinds
-    assert len(kinds[".png"]) == 1, kinds
+    assert len(kinds[".png"]) == 2, kinds
 
 
 def test_the_demo_finds_the_pneumothorax_and_does_not_judge_the_ct(demo: Path) -> None:
     reports = [pydicom.dcmread(path) for path in demo.glob("*.dcm")]
-    assert {str(report.SOPClassUID) for report in reports} == {str(sr.FINDINGS), str(sr.DRAFT)}
+    others = {SecondaryCaptureImageStorage, EncapsulatedPDFStorage}
+    assert {str(report.SOPClassUID) for report in reports} == {str(sr.FINDINGS), str(sr.DRAFT), *map(str, others)}
     findings = [report for report in reports if report.SOPClassUID == sr.FINDINGS]
     outcomes = sorted((sr.outcome(report), sr.presences(report).get("Pneumothorax", "")) for report in findings)
     assert outcomes == [("Assessed", "Absent"), ("Assessed", "Present"), ("Not assessable", "Undetermined")]
@@ -54,11 +58,11 @@ def test_the_demo_finds_the_pneumothorax_and_does_not_judge_the_ct(demo: Path) -
 def test_the_demo_s_bundles_are_transactions_and_its_picture_opens(demo: Path) -> None:
     bundles = [json.loads(path.read_text("utf-8")) for path in demo.glob("*.json")]
     assert [b["type"] for b in bundles if b.get("resourceType") == "Bundle"] == ["transaction"] * 3
-    (picture,) = demo.glob("*.png")
-    with Image.open(picture) as image:
-        image.load()
-        assert min(image.size) >= 400
-        assert len(image.convert("L").getcolors(256) or []) > 50, "not an empty page"
+    for picture in demo.glob("*.png"):
+        with Image.open(picture) as image:
+            image.load()
+            assert min(image.size) >= 400
+            assert len(image.convert("L").getcolors(256) or []) > 50, "not an empty page"
 
 
 def test_the_demo_starts_over_and_never_over_another_folder(demo: Path, tmp_path: Path) -> None:
