@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
 
 from dicom_node.phantom_dicom import phantom_ct, phantom_dx
 from dicom_node.research.identity import RunIdentity
-from dicom_node.research.passes import Plan
+from dicom_node.research.passes import Plan, read_archive
 from inference.reading import Frame, Reading, Skipped
 from reporting.options import DocumentOptions
 from tests.support import CATALOGUE, MODEL, GreyReader, save
@@ -64,3 +69,16 @@ class SlowReader(GreyReader):
 def make_plan(source: Path, out: Path, reader: type[GreyReader] = GreyReader) -> Plan:
     identity = replace(IDENTITY, source=str(source.resolve()))
     return Plan(source.resolve(), out.resolve(), identity, DocumentOptions(software_version="0.1.0"), reader)
+
+
+def go(plan: Plan) -> int:
+    return read_archive(plan, Console(stderr=True, quiet=True))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(out / "results.parquet").to_pylist()
+    return found
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
