@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from functools import cache
 from typing import Any, Final
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 # PS3.5 table 6.2-1, in characters
 LIMITS: Final = {"SH": 16, "CS": 16, "LO": 64, "AE": 16, "AS": 4, "UI": 64, "ST": 1024, "LT": 10240, "DS": 16, "IS": 12}
@@ -50,7 +52,7 @@ def raw(header: Dataset, keyword: str) -> Any:
 
 def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
     """The items of a sequence; none where it is absent or no sequence."""
-    value = raw(header, keyword)
+    value = raw(header, keyword) if header.get_item(_tag(keyword)) is not None else None
     if value is None or isinstance(value, str | bytes):
         return ()
     try:
@@ -64,12 +66,23 @@ def text(header: Dataset, keyword: str) -> str:
     values = _decoded(header, keyword)
     if keyword in _IDENTITIES:
         return identity("\\".join(values))
-    return legal(values[0], dictionary_VR(keyword)) if values else ""
+    return legal(values[0], _vr(keyword)) if values else ""
+
+
+def plain(header: Dataset, keyword: str) -> str:
+    """``text`` of a UID, code string or number, cheap enough for the headers of thousands of instances."""
+    found = header.get_item(_tag(keyword))
+    value = None if found is None else found.value
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace").rstrip("\0 ")  # not converted yet: these value representations are ASCII
+    if isinstance(value, str) and "\\" not in value and "\ufffd" not in value:
+        return legal(value, _vr(keyword))
+    return "" if found is None else text(header, keyword)
 
 
 def texts(header: Dataset, keyword: str) -> list[str]:
     """All values of the element, each as legal text; the empty ones left out."""
-    legals = (legal(value, dictionary_VR(keyword)) for value in _decoded(header, keyword))
+    legals = (legal(value, _vr(keyword)) for value in _decoded(header, keyword))
     return [value for value in legals if value]
 
 
@@ -114,7 +127,7 @@ def many_lines(value: str, limit: int | None = None) -> str:
 
 def encodable(value: str) -> str:
     """Without the lone surrogates that a broken character set leaves, which UTF-8 cannot hold."""
-    return value.encode("utf-8", "replace").decode("utf-8")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 def person_name(value: str) -> str:
@@ -138,6 +151,16 @@ def is_uid(value: str) -> bool:
 def is_referable(value: str) -> bool:
     """Whether a foreign UID can stand in an evidence list: legal characters and length; leading zeros are common there."""
     return re.fullmatch(r"[0-9.]{1,64}", value) is not None
+
+
+@cache
+def _vr(keyword: str) -> str:
+    return dictionary_VR(keyword)
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
 
 
 def _decoded(header: Dataset, keyword: str) -> list[str]:

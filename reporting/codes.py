@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from inference.reading import Code, Decision, Urgency
+from inference.reading import Code, Decision, Method, Urgency
 from reporting.uids import PRIVATE_SCHEME_UID
 
 PRIVATE_SCHEME: Final = "99WETREAD"
@@ -13,25 +13,37 @@ PRIVATE_SCHEME: Final = "99WETREAD"
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A coding scheme: its DICOM designator and UID (PS3.16 table 8-1), and the URI that FHIR knows it by."""
+    """A coding scheme: its DICOM designator and UID (PS3.16 table 8-1), and the URI that FHIR knows it by.
+
+    ``version``: the release that this table was compared with (Coding Scheme Version, PS3.3 C.12.1.1.8). Empty where a code
+    value keeps its meaning in every release and the site's catalogues choose theirs (SNOMED CT, LOINC, RadLex, UMLS), or where
+    the scheme has none. The designator alone identifies each code (PS3.3 8.2), so no single code carries it.
+    """
 
     designator: str
     uid: str
     uri: str
     name: str
+    version: str = ""
 
 
 SCHEMES: Final = {
     scheme.designator: scheme
     for scheme in (
-        Scheme("DCM", "1.2.840.10008.2.16.4", "http://dicom.nema.org/resources/ontology/DCM", "DICOM Controlled Terminology"),
+        Scheme(
+            "DCM",
+            "1.2.840.10008.2.16.4",
+            "http://dicom.nema.org/resources/ontology/DCM",
+            "DICOM Controlled Terminology",
+            "2024c",
+        ),
         Scheme("SCT", "2.16.840.1.113883.6.96", "http://snomed.info/sct", "SNOMED CT"),
         Scheme("LN", "2.16.840.1.113883.6.1", "http://loinc.org", "LOINC"),
         Scheme("UCUM", "2.16.840.1.113883.6.8", "http://unitsofmeasure.org", "UCUM"),
         Scheme("UMLS", "2.16.840.1.113883.6.86", "http://terminology.hl7.org/CodeSystem/umls", "UMLS"),
         Scheme("RADLEX", "2.16.840.1.113883.6.256", "http://radlex.org", "RadLex"),
         Scheme("RFC5646", "2.16.840.1.113883.6.316", "urn:ietf:bcp:47", "Tags for Identifying Languages"),
-        Scheme(PRIVATE_SCHEME, PRIVATE_SCHEME_UID, f"urn:oid:{PRIVATE_SCHEME_UID}", "WetRead"),
+        Scheme(PRIVATE_SCHEME, PRIVATE_SCHEME_UID, f"urn:oid:{PRIVATE_SCHEME_UID}", "WetRead", "1"),
     )
 }
 
@@ -47,7 +59,10 @@ COMMENT: Final = Code("121106", "DCM", "Comment")
 
 # Context (TID 1001, 1004, 1204, 1500)
 LANGUAGE: Final = Code("121049", "DCM", "Language of Content Item and Descendants")
-ENGLISH: Final = Code("en", "RFC5646", "English")
+LANGUAGES: Final = {
+    code.value: code
+    for code in (Code("en", "RFC5646", "English"), Code("de", "RFC5646", "German"), Code("es", "RFC5646", "Spanish"))
+}
 OBSERVER_TYPE: Final = Code("121005", "DCM", "Observer Type")
 DEVICE: Final = Code("121007", "DCM", "Device")
 PERSON: Final = Code("121006", "DCM", "Person")
@@ -77,7 +92,10 @@ ALGORITHM_VERSION: Final = Code("111003", "DCM", "Algorithm Version")
 ALGORITHM_PARAMETERS: Final = Code("111002", "DCM", "Algorithm Parameters")
 ALGORITHM_MANUFACTURER: Final = Code("122405", "DCM", "Algorithm Manufacturer")
 SOURCE_OF_MEASUREMENT: Final = Code("121112", "DCM", "Source of Measurement")
+LATERALITY: Final = Code("272741003", "SCT", "Laterality")
 PRESENCE: Final = Code("121052", "DCM", "Presence of property")
+MEASUREMENT_METHOD: Final = Code("370129005", "SCT", "Measurement Method")
+AGGREGATION: Final = Code("AGGREGATION", PRIVATE_SCHEME, "Aggregation of images")
 CERTAINTY: Final = Code("111012", "DCM", "Certainty of Finding")
 PERCENT: Final = Code("%", "UCUM", "Percent")
 SOURCE_FOR_PROCESSING: Final = Code("121322", "DCM", "Source image for image processing operation")
@@ -102,6 +120,11 @@ URGENCY_OF: Final = {
     Urgency.STAT: Code("STAT", PRIVATE_SCHEME, "STAT"),
     Urgency.URGENT: Code("URGENT", PRIVATE_SCHEME, "Urgent"),
     Urgency.ROUTINE: Code("ROUTINE", PRIVATE_SCHEME, "Routine"),
+}
+METHOD_OF: Final = {
+    Method.ZERO_SHOT: Code("ZEROSHOT", PRIVATE_SCHEME, "Zero-shot classification"),
+    Method.CALIBRATED: Code("CALIBRATED", PRIVATE_SCHEME, "Zero-shot classification, calibrated"),
+    Method.PROBE: Code("PROBE", PRIVATE_SCHEME, "Probe fitted on labelled images"),
 }
 
 # CID 29 by the defined terms of Modality (0008,0060), which are the code values themselves
@@ -146,6 +169,12 @@ PROCEDURES: Final = {
     "XA": Code("77343006", "SCT", "Angiography"),
     "RF": Code("44491008", "SCT", "Fluoroscopy"),
 }
+
+
+def language(tag: str) -> Code:
+    """CID 5000: a tag of RFC 5646, with its country where it has one."""
+    known, country = LANGUAGES[tag.split("-")[0]], tag.partition("-")[2]
+    return Code(tag, known.scheme, f"{known.meaning} ({country})") if country else known
 
 
 def all_codes() -> tuple[Code, ...]:

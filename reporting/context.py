@@ -79,12 +79,15 @@ class Document:
     sop_class_uid: str = ""  # empty for a document that is not DICOM
     series_instance_uid: str = ""
     faults: tuple[Fault, ...] = ()
+    fhir_version: str = ""  # of a FHIR document: "" (4.0) or "5.0"
 
     @property
     def media_type(self) -> str:
         if self.sop_class_uid:
             return "application/dicom"
-        return "x-application/hl7-v2+er7" if self.kind is DocumentKind.HL7_ORU else "application/fhir+json"
+        if self.kind is DocumentKind.HL7_ORU:
+            return "x-application/hl7-v2+er7"
+        return f"application/fhir+json; fhirVersion={self.fhir_version}" if self.fhir_version else "application/fhir+json"
 
     @property
     def suffix(self) -> str:

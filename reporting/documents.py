@@ -52,7 +52,8 @@ def _draft(made: Materials) -> Iterable[Document]:
 
 def _bundle(made: Materials) -> Iterable[Document]:
     bundle = fhir.BundleBuilder(made.source, made.reading, made.options, made.key).bundle()
-    yield Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(made.key), fhir.encode(bundle))
+    version = "5.0" if made.options.fhir_version == "R5" else ""
+    yield Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(made.key), fhir.encode(bundle), fhir_version=version)
 
 
 def _text(made: Materials) -> Iterable[Document]:

@@ -1,25 +1,22 @@
-"""The resources that a reading finds in the record or puts there once: patient, imaging study, devices, organisation."""
+"""Whom a reading is about and who answers for it: patient, order and organisation, as the record knows them."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from datetime import date
 from typing import Final
 
-from inference.reading import Code, ModelVersion
-from reporting import clean, codes, wording
-from reporting.fhir_parts import DICOM_UID_SYSTEM, SYSTEM, Entry, Json, coding, lasting_entry, present, terminology
+from pydicom import Dataset
+
+from reporting import clean
+from reporting.fhir_parts import SYSTEM, Entry, Json, lasting_entry, logical, present, terminology
 from reporting.header import PRODUCT
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
-from reporting.uids import derive_uid, device_uid
+from reporting.uids import derive_uid
 
 _GENDER: Final = {"M": "male", "F": "female", "O": "other"}
 _REPRESENTATIONS: Final = ("ABC", "IDE", "SYL")  # alphabetic, ideographic, phonetic component groups of a PN
 _REPRESENTATION_URL: Final = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
-_FHIR_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-_OTHER: Final = codes.OTHER_MODALITY
 
 
 def patient(source: SourceStudy, options: DocumentOptions) -> Entry:
@@ -33,53 +30,6 @@ def patient(source: SourceStudy, options: DocumentOptions) -> Entry:
     return lasting_entry(resource, _patient_identifier(source, options))
 
 
-def imaging_study(source: SourceStudy, subject: Entry, options: DocumentOptions) -> Entry:
-    accession = accession_identifier(source, options)
-    uid = {"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{source.context.study_instance_uid}"}
-    resource = present(
-        resourceType="ImagingStudy",
-        status="available",
-        subject=subject.reference,
-        started=_iso_date(source.text("StudyDate")),
-        modality=[_modality(name) for name in source.modalities],
-        basedOn=[service_request(accession)] if accession else [],
-        numberOfSeries=len({one.series_instance_uid for one in source.instances}),
-        numberOfInstances=len(source.instances),
-        description=source.text("StudyDescription"),
-        series=_series(source),
-    )
-    return lasting_entry(resource, uid)
-
-
-def model_device(model: ModelVersion) -> Entry:
-    """A model as a Device of its own: other weights, other Device."""
-    resource = present(
-        resourceType="Device",
-        status="active",
-        manufacturer=clean.one_line(model.source),
-        deviceName=[{"name": clean.one_line(model.name), "type": "model-name"}],
-        modelNumber=clean.one_line(model.version),
-        type={"text": f"AI model ({model.kind})"},
-        version=[_version("model", model.version), _version("sha256", model.digest)],
-        note=[{"text": clean.one_line(wording.model_line(model))}],
-    )
-    return lasting_entry(resource, {"system": SYSTEM, "value": device_uid(model.digest)})
-
-
-def node_device(source: SourceStudy, options: DocumentOptions) -> Entry:
-    """The installation that ran the models."""
-    resource = present(
-        resourceType="Device",
-        status="active",
-        manufacturer=clean.one_line(options.manufacturer),
-        deviceName=[{"name": PRODUCT, "type": "model-name"}],
-        type={"text": "DICOM node for AI readings"},
-        version=[_version("software", options.software_version)],
-    )
-    value = derive_uid("node", source.context.device_uid, options.software_version)
-    return lasting_entry(resource, {"system": SYSTEM, "value": value})
-
-
 def organisation(source: SourceStudy) -> Entry:
     """Who runs the node: the performer that IHE IMR asks for."""
     name = clean.one_line(source.context.institution or source.context.station_name) or PRODUCT
@@ -89,17 +39,16 @@ def organisation(source: SourceStudy) -> Entry:
 
 def service_request(accession: Json) -> Json:
     """The order, named by its accession number: a reading never creates an order."""
-    return {"type": "ServiceRequest", "identifier": accession}
+    return logical("ServiceRequest", accession)
 
 
 def accession_identifier(source: SourceStudy, options: DocumentOptions) -> Json | None:
     number = source.text("AccessionNumber")
     if not number:
         return None
-    issuers = [
-        clean.text(item, "LocalNamespaceEntityID") for item in clean.items(source.first, "IssuerOfAccessionNumberSequence")
-    ]
-    system = options.accession_identifier_system or _local_system("accession", "".join(issuers), source)
+    issuers = clean.items(source.first, "IssuerOfAccessionNumberSequence")
+    local = "".join(clean.text(item, "LocalNamespaceEntityID") for item in issuers)
+    system = options.accession_identifier_system or _universal(issuers) or _local_system("accession", local, source)
     return {"type": terminology("v2-0203", "ACSN", "Accession ID"), "system": system, "value": number}
 
 
@@ -113,11 +62,17 @@ def _patient_identifier(source: SourceStudy, options: DocumentOptions) -> Json:
 
 
 def _patient_system(source: SourceStudy) -> str:
-    for item in clean.items(source.first, "IssuerOfPatientIDQualifiersSequence"):
+    universal = _universal(clean.items(source.first, "IssuerOfPatientIDQualifiersSequence"))
+    return universal or _local_system("patient", source.text("IssuerOfPatientID"), source)
+
+
+def _universal(issuers: tuple[Dataset, ...]) -> str:
+    """The URI of an issuer that the images name by an ISO OID (PS3.3 table 10-17); empty where none does."""
+    for item in issuers:
         entity = clean.text(item, "UniversalEntityID")
         if clean.text(item, "UniversalEntityIDType") == "ISO" and clean.is_uid(entity):
             return f"urn:oid:{entity}"
-    return _local_system("patient", source.text("IssuerOfPatientID"), source)
+    return ""
 
 
 def _local_system(what: str, issuer: str, source: SourceStudy) -> str:
@@ -143,25 +98,5 @@ def _human_name(kind: str, group: str, several: bool) -> Json:
     )
 
 
-def _series(source: SourceStudy) -> list[Json]:
-    """Series with their instance counts; one whose UID FHIR's id type cannot hold is counted but not listed."""
-    counts = Counter((one.series_instance_uid, one.modality) for one in source.instances)
-    return [
-        {"uid": uid, "modality": _modality(modality), "numberOfInstances": count}
-        for (uid, modality), count in counts.items()
-        if _FHIR_ID.fullmatch(uid)
-    ]
-
-
-def _modality(name: str) -> Json:
-    """The defined terms of Modality are DCM codes themselves; what is no term becomes OT."""
-    return coding(codes.MODALITIES.get(name, Code(name, "DCM", name) if name.isalnum() else _OTHER)) or {}
-
-
-def _version(what: str, value: str) -> Json:
-    return {"type": {"text": what}, "value": clean.one_line(value) or "unknown"}
-
-
 def _iso_date(digits: str) -> str:
-    """A date only: the time of a study has no time zone, and FHIR takes no time without one."""
     return date.fromisoformat(digits).isoformat() if digits else ""

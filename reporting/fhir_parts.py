@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time, tzinfo
 from typing import Any, Final
 from urllib.parse import quote
+from uuid import UUID
 
 from inference.reading import Code
 from reporting import codes
@@ -26,17 +27,24 @@ TEST_DATA: Final = {"system": f"{_TERMINOLOGY}/v3-ActReason", "code": "HTEST", "
 class Entry:
     """A resource in a transaction, made once however often it is posted.
 
-    ``uuid`` is derived, and serves as its id where the site writes by id; ``search`` finds the one that an earlier posting
-    made, where the site writes by search.
+    ``uuid`` is derived, and serves as its id where the site writes by id. Where the site writes by search, the one that an
+    earlier posting made is found by its first identifier, or by its tag where it has none.
     """
 
     uuid: str
     resource: Json
-    search: str
 
     @property
     def reference(self) -> Json:
         return {"reference": f"urn:uuid:{self.uuid}", "type": self.resource["resourceType"]}
+
+    @property
+    def search(self) -> str:
+        held = self.resource.get("identifier")
+        if held:
+            return f"identifier={token(held[0]['system'], held[0]['value'])}"
+        tag = self.resource["meta"]["tag"][0]
+        return f"_tag={token(tag['system'], tag['code'])}"
 
     def json(self, write: FhirWrite) -> Json:
         kind, url = self.resource["resourceType"], f"urn:uuid:{self.uuid}"
@@ -51,18 +59,28 @@ def lasting_entry(resource: Json, identifier: Json) -> Entry:
     """A resource that outlives one reading (patient, study, device, organisation), found by its identifier."""
     kind = resource["resourceType"]
     uuid = str(derive_uuid("fhir", kind, identifier["system"], identifier["value"]))
-    return Entry(uuid, {"resourceType": kind, "identifier": [identifier], **resource}, identifier_search(identifier))
+    return Entry(uuid, {"resourceType": kind, "identifier": [identifier], **resource})
 
 
-def result_entry(key: ReadingKey, resource: Json, *what: str) -> Entry:
-    """A result of this reading, found by the identifier that its key gives it."""
+def result_entry(bundle: str, resource: Json, *what: str) -> Entry:
+    """A result of the reading whose Bundle has the UID ``bundle``, found by an identifier that is derived from it."""
     kind = resource["resourceType"]
-    own = {"system": SYSTEM, "value": key.uid("fhir", kind, *what)}
-    return Entry(key.uuid("fhir", kind, *what), {"resourceType": kind, "identifier": [own], **resource}, identifier_search(own))
+    uuid = derive_uuid("fhir result", bundle, kind, *what)
+    return Entry(str(uuid), {"resourceType": kind, "identifier": [_named(uuid)], **resource})
 
 
-def identifier_search(identifier: Json) -> str:
-    return f"identifier={token(identifier['system'], identifier['value'])}"
+def bundle_uid(key: ReadingKey) -> str:
+    """The UID that names the Bundle of a reading."""
+    return key.uid("fhir", "Bundle")
+
+
+def result_identifier(bundle: str, kind: str, *what: str) -> Json:
+    """What names a result of the reading whose Bundle has this UID: a later revision can name it too."""
+    return _named(derive_uuid("fhir result", bundle, kind, *what))
+
+
+def _named(uuid: UUID) -> Json:
+    return {"system": SYSTEM, "value": f"2.25.{uuid.int}"}
 
 
 def token(system: str, value: str) -> str:
@@ -77,9 +95,10 @@ def coding(code: Code) -> Json | None:
     return {"system": scheme.uri, "code": code.value, "display": code.meaning} if scheme else None
 
 
-def concept(code: Code) -> Json:
-    found = coding(code)
-    return {"coding": [found], "text": code.meaning} if found else {"text": code.meaning}
+def concept(code: Code, text: str = "") -> Json:
+    """``text``: the concept in the document's language; the coding keeps the display of its scheme."""
+    found, said = coding(code), text or code.meaning
+    return {"coding": [found], "text": said} if found else {"text": said}
 
 
 def percent(fraction: float) -> Json:
@@ -96,11 +115,28 @@ def instant(when: datetime) -> str:
     return when.isoformat(timespec="milliseconds")
 
 
+def date_time(day: str, clock: str, zone: tzinfo | None) -> str:
+    """A dateTime of a DA and a TM (both clean). FHIR takes no time without a zone, so that without one it is a date only."""
+    if not day:
+        return ""
+    if zone is None or len(clock) < len("hhmm"):
+        return date.fromisoformat(day).isoformat()
+    fraction = clock[7:].ljust(6, "0") if "." in clock else ""
+    hours, minutes, seconds = int(clock[:2]), int(clock[2:4]), int(clock[4:6] or 0)
+    when = datetime.combine(date.fromisoformat(day), time(hours, minutes, seconds, int(fraction or 0), zone))
+    return when.isoformat(timespec="milliseconds" if fraction else "seconds")
+
+
 def asserted(phantom: bool, profile: str = "", tag: Json | None = None) -> Json:
     """``meta`` of a result: asserted by AI; marked as test data where a phantom model made it."""
     meta: Json = {"profile": [profile]} if profile else {}
     meta["security"] = [AIAST, TEST_DATA] if phantom else [AIAST]
     return {**meta, "tag": [tag]} if tag else meta
+
+
+def logical(kind: str, identifier: Json, display: str = "") -> Json:
+    """A reference by identifier to what the record may hold under an id of its own (R4 2.3.0.2)."""
+    return present(type=kind, identifier=identifier, display=display)
 
 
 def present(**values: Any) -> Json:

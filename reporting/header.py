@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Final
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.filewriter import dcmwrite
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.reading import ModelVersion, Reading
-from reporting import clean, codes, wording
+from inference.reading import HeadVersion, ModelVersion, Reading
+from reporting import clean, codes
 from reporting.content import coded, put
+from reporting.heads import deciding_heads
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy, code_of
 from reporting.uids import IMPLEMENTATION_UID, device_uid
+from reporting.wording import Words
 
 PRODUCT: Final = "WetRead"
 _UNPAIRED: Final = frozenset(  # Body Part Examined (PS3.16 annex L): parts of which there is one
@@ -75,9 +77,13 @@ def encode(ds: Dataset) -> bytes:
         ImplementationVersionName="WETREAD",
     )
     ds.file_meta = meta
-    buffer = BytesIO()
-    dcmwrite(buffer, ds, enforce_file_format=True)
-    return buffer.getvalue()
+    buffer = DicomBytesIO(b"\0" * 128 + b"DICM")
+    buffer.seek(0, 2)
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_file_meta_info(buffer, meta)
+    for tag in sorted(ds.keys()):
+        write_data_element(buffer, ds.get_item(tag), "ISO_IR 192")  # what is encoded already is written as it stands
+    return bytes(buffer.getvalue())
 
 
 def patient_and_study(ds: Dataset, source: SourceStudy) -> None:
@@ -127,11 +133,13 @@ def equipment(ds: Dataset, source: SourceStudy, reading: Reading, options: Docum
         put(ds, StationName=station)
     if institution := clean.one_line(context.institution, 64):
         put(ds, InstitutionName=institution)
-    if reading.models:
-        put(ds, ContributingEquipmentSequence=[_contribution(model, source) for model in reading.models])
+    made_by = [_contribution(model, source, options.words) for model in reading.models]
+    made_by += [_head(head, source, options) for head in deciding_heads(reading)]
+    if made_by:
+        put(ds, ContributingEquipmentSequence=made_by)
 
 
-def _contribution(model: ModelVersion, source: SourceStudy) -> Dataset:
+def _contribution(model: ModelVersion, source: SourceStudy, words: Words) -> Dataset:
     """One algorithm as IHE AIR names it: a device whose UID changes with its weights."""
     return put(
         Dataset(),
@@ -141,5 +149,19 @@ def _contribution(model: ModelVersion, source: SourceStudy) -> Dataset:
         SoftwareVersions=[clean.one_line(model.version, 64), f"sha256 {model.digest[:56]}"],
         DeviceUID=device_uid(model.digest),
         ContributionDateTime=source.written_at.strftime("%Y%m%d%H%M%S.%f%z"),
-        ContributionDescription=clean.many_lines(wording.model_line(model), 1024),
+        ContributionDescription=clean.many_lines(words.model_line(model), 1024),
+    )
+
+
+def _head(head: HeadVersion, source: SourceStudy, options: DocumentOptions) -> Dataset:
+    """A calibration or probe is an algorithm of its own, made where it was fitted: at the site."""
+    return put(
+        Dataset(),
+        PurposeOfReferenceCodeSequence=[coded(codes.PROCESSING_EQUIPMENT)],
+        Manufacturer=clean.one_line(source.context.institution or options.manufacturer, 64),
+        ManufacturerModelName=clean.one_line(head.name, 64) or head.kind,
+        SoftwareVersions=[clean.one_line(head.version, 64), f"sha256 {head.digest[:56]}"],
+        DeviceUID=device_uid(head.digest),
+        ContributionDateTime=source.written_at.strftime("%Y%m%d%H%M%S.%f%z"),
+        ContributionDescription=clean.many_lines(options.words.head_line(head), 1024),
     )

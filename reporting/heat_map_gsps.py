@@ -12,13 +12,12 @@ from pydicom import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from inference.reading import HeatMap
-from reporting import clean, wording
+from reporting import clean
 from reporting.content import ImageReference, put
 from reporting.header import body_part, equipment, patient_and_study
 from reporting.materials import Materials
 
 SERIES_NUMBER: Final = 9904
-SERIES: Final = "AI outlines (draft)"
 LEVEL: Final = 0.5  # of a map's highest value: what is outlined
 _LAYER: Final = "AI_DRAFT"
 _YELLOW: Final = [63569, 27499, 57054]  # CIELab 97, -21, 94, scaled as PS3.3 C.10.7.1.1 says
@@ -74,7 +73,7 @@ def _series(ds: Dataset, made: Materials, reference: ImageReference) -> None:
         Modality="PR",
         SeriesInstanceUID=made.key.uid("heat-map-gsps", "series"),
         SeriesNumber=SERIES_NUMBER,
-        SeriesDescription=wording.series_description(SERIES, made.reading),
+        SeriesDescription=made.words.series_description(made.words.phrases.outlines_series, made.reading),
         SeriesDate=date,
         SeriesTime=time,
         InstanceNumber=number,
@@ -83,7 +82,7 @@ def _series(ds: Dataset, made: Materials, reference: ImageReference) -> None:
         PresentationCreationDate=date,
         PresentationCreationTime=time,
         ContentLabel="AI_DRAFT",
-        ContentDescription=wording.BURNED_IN,
+        ContentDescription=made.words.phrases.burned_in,
         ContentCreatorName="",
     )
     body_part(ds, made.source)
@@ -141,7 +140,8 @@ def _annotations(ds: Dataset, made: Materials, reference: ImageReference, maps: 
     by_key = {finding.key: finding for finding in made.reading.findings}
     known = [heat for heat in maps if heat.key in by_key]
     graphics = [_line(points) for heat in known for points in outlines(heat)]
-    words = [wording.BURNED_IN, *wording.notices(made.reading), *(wording.finding_line(by_key[heat.key]) for heat in known)]
+    standing = [made.words.phrases.burned_in, *made.words.notices(made.reading)]
+    words = [*standing, *(made.words.finding_line(by_key[heat.key]) for heat in known)]
     annotation = put(
         Dataset(),
         ReferencedImageSequence=[_referenced(reference)],
@@ -156,7 +156,7 @@ def _annotations(ds: Dataset, made: Materials, reference: ImageReference, maps: 
         GraphicLayerOrder=1,
         GraphicLayerRecommendedDisplayGrayscaleValue=65535,
         GraphicLayerRecommendedDisplayCIELabValue=_YELLOW,
-        GraphicLayerDescription=wording.BURNED_IN,
+        GraphicLayerDescription=made.words.phrases.burned_in,
     )
     put(ds, GraphicAnnotationSequence=[annotation], GraphicLayerSequence=[layer])
 

@@ -9,15 +9,16 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from inference.reading import Finding, Frame, HeatMap
-from reporting import clean, codes, wording
+from reporting import clean, codes
 from reporting.content import ImageReference, coded, put
 from reporting.header import body_part, equipment, patient_and_study
 from reporting.materials import Materials
+from reporting.orientation import patient_orientation
 from reporting.overlay import Rgb, draw_overlay
 from reporting.sr_findings import triage_model
+from reporting.wording import Words, fill
 
 SERIES_NUMBER: Final = 9903
-SERIES: Final = "AI heat maps (draft)"
 
 
 def heat_map_images(made: Materials) -> Iterator[Dataset]:
@@ -35,7 +36,9 @@ def _of(made: Materials, heat: HeatMap) -> Iterator[tuple[Finding, Frame]]:
 
 
 def _image(made: Materials, heat: HeatMap, finding: Finding, frame: Frame, number: int) -> Dataset:
-    picture = draw_overlay(frame, heat, caption(made, heat, finding), wording.HEAT_LEGEND).picture
+    legend = (made.words.phrases.hottest, made.words.phrases.coldest)
+    edges = _orientation(made, heat)
+    picture = draw_overlay(frame, heat, caption(made, heat, finding), legend, edges).picture
     ds = put(
         Dataset(),
         SpecificCharacterSet="ISO_IR 192",
@@ -54,7 +57,9 @@ def caption(made: Materials, heat: HeatMap, finding: Finding) -> tuple[str, ...]
     """What is burned into the picture: its standing, the finding, who says so and how the map was made."""
     model = triage_model(made.reading)
     maker = f"{model.name} {model.version}: " if model else ""
-    return (wording.BURNED_IN, *wording.notices(made.reading), wording.finding_line(finding), f"{maker}{heat.method}")
+    words = made.words
+    standing = (words.phrases.burned_in, *words.notices(made.reading))
+    return (*standing, words.finding_line(finding), f"{maker}{words.translate(heat.method)}")
 
 
 def _series(ds: Dataset, made: Materials) -> None:
@@ -64,7 +69,7 @@ def _series(ds: Dataset, made: Materials) -> None:
         Modality="OT",
         SeriesInstanceUID=made.key.uid("heat-map", "series"),
         SeriesNumber=SERIES_NUMBER,
-        SeriesDescription=wording.series_description(SERIES, made.reading),
+        SeriesDescription=made.words.series_description(made.words.phrases.heat_map_series, made.reading),
         SeriesDate=made.source.written_at.strftime("%Y%m%d"),
         SeriesTime=made.source.written_at.strftime("%H%M%S.%f"),
         ConversionType="WSD",
@@ -80,7 +85,7 @@ def _general(ds: Dataset, made: Materials, heat: HeatMap, finding: Finding, numb
         ds,
         ImageType=["DERIVED", "SECONDARY"],
         InstanceNumber=number,
-        PatientOrientation="",
+        PatientOrientation=list(_orientation(made, heat)),
         InstanceCreationDate=written.strftime("%Y%m%d"),
         InstanceCreationTime=written.strftime("%H%M%S.%f"),
         ContentDate=written.strftime("%Y%m%d"),
@@ -90,11 +95,22 @@ def _general(ds: Dataset, made: Materials, heat: HeatMap, finding: Finding, numb
         BurnedInAnnotation="YES",
         RecognizableVisualFeatures="NO",
         LossyImageCompression="00",
-        DerivationDescription=clean.many_lines(f"{wording.DISCLAIMER} {heat.method} of: {finding.code.meaning}", 1024),
+        DerivationDescription=clean.many_lines(_derivation(made.words, heat, finding), 1024),
         ImageComments=clean.many_lines(" ".join(caption(made, heat, finding)), 10240),
     )
     if source:
         put(ds, SourceImageSequence=[_source_image(source)])
+
+
+def _orientation(made: Materials, heat: HeatMap) -> tuple[str, ...]:
+    """The picture shows the film as it lies: neither turned nor mirrored."""
+    header = made.source.header(heat.source.sop_instance_uid)
+    return patient_orientation(header) if header is not None else ()
+
+
+def _derivation(words: Words, heat: HeatMap, finding: Finding) -> str:
+    how = fill(words.phrases.derivation, method=words.translate(heat.method), name=words.name(finding.code))
+    return f"{words.phrases.disclaimer} {how}"
 
 
 def _source_image(source: ImageReference) -> Dataset:

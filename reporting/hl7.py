@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Final
 
 from inference.reading import Code, Decision, Finding
-from reporting import clean, codes, wording
+from reporting import clean, codes
+from reporting.heads import deciding_heads
 from reporting.materials import Materials
 from reporting.source import request_items
+from reporting.wording import Words, fill
 
 VERSION: Final = "2.5.1"
 NOT_VERIFIED: Final = "R"
@@ -55,7 +57,13 @@ def _header(made: Materials) -> str:
     kind = "ORU^R01^ORU_R01"
     at = _time(made.source.written_at)
     fields = ("MSH", "^~\\&", "WETREAD", institution, "", "", at, "", kind, control_id(made), processing, VERSION)
-    return _segment(*fields, "", "", "", "", "", "UNICODE UTF-8")
+    return _segment(*fields, "", "", "", "", "", "UNICODE UTF-8", _language(made.words.language))
+
+
+def _language(tag: str) -> str:
+    """MSH-19: a language of ISO 639; the country of a tag has no place in it."""
+    known = codes.LANGUAGES[tag.split("-")[0]]
+    return f"{known.value}^{known.meaning}^ISO639"
 
 
 def _software(made: Materials) -> str:
@@ -97,63 +105,81 @@ def _order(made: Materials) -> Iterator[str]:
     yield _segment("ORC", "RE", placer, filler)
     studied = made.source.text("StudyDate") + made.source.text("StudyTime").split(".")[0]
     at = _time(made.source.written_at)
-    fields = ["OBR", "1", placer, filler, _coded(procedure), "", "", studied, *[""] * 14, at, "", "RAD", NOT_VERIFIED]
+    fields = [
+        "OBR",
+        "1",
+        placer,
+        filler,
+        _coded(procedure, made.words),
+        "",
+        "",
+        studied,
+        *[""] * 14,
+        at,
+        "",
+        "RAD",
+        NOT_VERIFIED,
+    ]
     fields[18] = accession
     yield _segment(*fields)
 
 
 def _notes(made: Materials) -> Iterator[str]:
     """What the reading says of its own standing comes before anything it says of the patient."""
-    notes = list(wording.notices(made.reading))
+    notes = list(made.words.draft_notices(made.reading))
     if made.source.context.predecessors:
-        notes.append(f"Revision {made.source.context.revision}: replaces the results of the revision before it.")
+        notes.append(fill(made.words.phrases.revision, number=str(made.source.context.revision)))
+    notes += [*map(made.words.head_line, deciding_heads(made.reading)), *made.words.method_lines(made.reading)]
     for number, note in enumerate(notes, start=1):
         yield _segment("NTE", str(number), "L", escape(note))
 
 
 def _observations(made: Materials) -> Iterator[str]:
     """OBX segments, numbered through; those of one finding share its key as sub-identifier (OBX-4)."""
-    bodies = [_text_value("ST", STUDY_UID, "", made.source.context.study_instance_uid)]
+    words = made.words
+    bodies = [_text_value("ST", STUDY_UID, "", made.source.context.study_instance_uid, words)]
     for finding in made.reading.findings:
-        bodies += _finding(finding)
-    bodies += [_text_value("TX", codes.FINDINGS, "draft", line) for line in _draft(made)]
+        bodies += _finding(finding, words)
+    bodies += [_text_value("TX", codes.FINDINGS, "draft", line, words) for line in _draft(made)]
     impression = [one.text for one in made.reading.draft.impression if one.text.strip()]
-    bodies += [_text_value("TX", codes.IMPRESSION, "draft", text) for text in impression]
-    bodies.append(_text_value("TX", codes.CONCLUSION, "outcome", wording.outcome(made.reading)))
+    bodies += [_text_value("TX", codes.IMPRESSION, "draft", text, words) for text in impression]
+    bodies.append(_text_value("TX", codes.CONCLUSION, "outcome", words.outcome(made.reading), words))
     at = _time(made.source.written_at)
     for number, body in enumerate(bodies, start=1):
         yield _segment("OBX", str(number), *body, "", "", at)
 
 
-def _finding(finding: Finding) -> Iterator[Sequence[str]]:
+def _finding(finding: Finding, words: Words) -> Iterator[Sequence[str]]:
     key = escape(finding.key)
     if finding.probability is None:
-        why = finding.reason or "No reason was given"
-        yield ("TX", _coded(finding.code), key, escape(f"Not assessable: {why}"), "", "", "", "", "", NO_RESULT)
+        why = words.not_assessed(words.reason_of(finding))
+        yield ("TX", _coded(finding.code, words), key, escape(why), "", "", "", "", "", NO_RESULT)
         return
     flag = "A" if finding.decision is Decision.POSITIVE else "N"  # table 0078: abnormal, normal
-    answer = _coded(codes.PRESENCE_OF[finding.decision])
-    yield ("CWE", _coded(finding.code), key, answer, "", "", flag, "", "", NOT_VERIFIED)
-    yield _number(codes.CERTAINTY, key, finding.probability)
-    yield _number(codes.THRESHOLD, key, finding.threshold)
-    yield ("CWE", _coded(codes.URGENCY), key, _coded(codes.URGENCY_OF[finding.urgency]), "", "", "", "", "", NOT_VERIFIED)
+    answer = _coded(codes.PRESENCE_OF[finding.decision], words)
+    yield ("CWE", _coded(finding.code, words), key, answer, "", "", flag, "", "", NOT_VERIFIED)
+    yield _number(codes.CERTAINTY, key, finding.probability, words)
+    yield _number(codes.THRESHOLD, key, finding.threshold, words)
+    urgency = _coded(codes.URGENCY_OF[finding.urgency], words)
+    yield ("CWE", _coded(codes.URGENCY, words), key, urgency, "", "", "", "", "", NOT_VERIFIED)
 
 
-def _number(what: Code, key: str, fraction: float) -> Sequence[str]:
-    return ("NM", _coded(what), key, f"{100 * fraction:.2f}", "%^percent^UCUM", "", "", "", "", NOT_VERIFIED)
+def _number(what: Code, key: str, fraction: float, words: Words) -> Sequence[str]:
+    unit = f"%^{escape(words.phrases.percent_unit)}^UCUM"
+    return ("NM", _coded(what, words), key, f"{100 * fraction:.2f}", unit, "", "", "", "", NOT_VERIFIED)
 
 
-def _text_value(kind: str, what: Code, sub: str, text: str) -> Sequence[str]:
-    return (kind, _coded(what), sub, escape(text), "", "", "", "", "", NOT_VERIFIED)
+def _text_value(kind: str, what: Code, sub: str, text: str, words: Words) -> Sequence[str]:
+    return (kind, _coded(what, words), sub, escape(text), "", "", "", "", "", NOT_VERIFIED)
 
 
 def _draft(made: Materials) -> list[str]:
-    lines = [wording.sentence_line(one, made.reading) for one in made.reading.draft.sentences if one.text.strip()]
-    return lines or [wording.no_draft(made.reading)]
+    lines = [made.words.sentence_line(one, made.reading) for one in made.reading.draft.sentences if one.text.strip()]
+    return lines or [made.words.no_draft(made.reading)]
 
 
-def _coded(code: Code) -> str:
-    return f"{escape(code.value)}^{escape(code.meaning)}^{escape(code.scheme)}"
+def _coded(code: Code, words: Words) -> str:
+    return f"{escape(code.value)}^{escape(words.name(code))}^{escape(code.scheme)}"
 
 
 def _time(when: datetime) -> str:

@@ -8,6 +8,7 @@ from inference.reading import Frame, FrameSource, Reading
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
 from reporting.uids import ReadingKey
+from reporting.wording import Words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +20,10 @@ class Materials:
     options: DocumentOptions
     key: ReadingKey
     frames: tuple[Frame, ...] = ()
+
+    @property
+    def words(self) -> Words:
+        return self.options.words
 
     def frame(self, source: FrameSource) -> Frame | None:
         """The picture that ``source`` names, where it was rendered."""

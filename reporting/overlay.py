@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +24,13 @@ _RAMP: Final = np.array([(40, 11, 84), (120, 28, 109), (188, 55, 84), (237, 105,
 _BANNER: Final = (96, 0, 0)
 _INK: Final = (255, 255, 255)
 _TEXT: Final = 17  # pixels
+_SPACE: Final = re.compile(r"\s+(?!%)")  # where a line may be broken: a number keeps its percent sign
+_WIDTH_OF_TEXT: Final = 724  # pixels of a picture's width for which _TEXT is made
+_TITLE: Final = 1.4  # size of the first line
+_EDGES: Final = 2
 _LEGEND: Final = 84  # pixels of width
+_NARROWEST: Final = 420  # pixels of a picture's width, so that its words can be read
+_LOWEST: Final = 200  # pixels of height beside the ramp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,16 +41,24 @@ class Overlay:
     film: tuple[int, int, int, int]
 
 
-def draw_overlay(frame: Frame, heat: HeatMap, lines: Sequence[str], legend: Sequence[str]) -> Overlay:
-    """The film with its heat map, under a banner of ``lines``; ``legend``: the words at the top and the foot of the ramp."""
+def draw_overlay(
+    frame: Frame, heat: HeatMap, lines: Sequence[str], legend: Sequence[str], edges: Sequence[str] = ()
+) -> Overlay:
+    """The film with its heat map, under a banner of ``lines``, the first in larger letters.
+
+    ``legend``: the words at the top and the foot of the ramp. ``edges``: the patient's directions at the film's right and lower
+    edge, where they are known. A film too narrow or too low for words stands on black.
+    """
     film, scale = _film(frame)
-    coloured = colour(film, heat, scale)
-    banner = _banner(coloured.shape[1] + _LEGEND, lines)
-    picture = np.zeros((banner.shape[0] + coloured.shape[0], banner.shape[1], 3), np.uint8)
-    top, (rows, columns) = banner.shape[0], coloured.shape[:2]
+    coloured = _marked(colour(film, heat, scale), edges)
+    rows, columns = coloured.shape[:2]
+    width, height = max(columns + _LEGEND, _NARROWEST), max(rows, _LOWEST)
+    banner = _banner(width, lines)
+    top = banner.shape[0]
+    picture = np.zeros((top + height, width, 3), np.uint8)
     picture[:top] = banner
-    picture[top:, :columns] = coloured
-    picture[top:, columns:] = _legend(rows, legend)
+    picture[top : top + rows, :columns] = coloured
+    picture[top:, width - _LEGEND :] = _legend(height, legend)
     return Overlay(picture, (top, 0, top + rows, columns))
 
 
@@ -67,18 +82,18 @@ def colour(film: Rgb, heat: HeatMap, scale: float) -> Rgb:
 
 
 def warmth_of(heat: HeatMap, shape: tuple[int, int], scale: float) -> NDArray[np.float64]:
-    """The map on the film's pixels, float64 ``shape``, 0..1, bilinear between the grid's cells; 0 outside its box."""
+    """The map on the film's pixels, float64 ``shape``, 0..1, bicubic between the grid's cells; 0 outside its box."""
     top, left, bottom, right = (round(scale * edge) for edge in heat.box)
     grid = Image.fromarray(np.asarray(heat.values, np.float32))
-    patch = np.asarray(grid.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BILINEAR), float)
+    patch = np.asarray(grid.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.BICUBIC), float)
     whole = np.zeros(shape)
     rows, columns = slice(max(0, top), min(shape[0], bottom)), slice(max(0, left), min(shape[1], right))
     whole[rows, columns] = patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    return whole
+    return np.clip(whole, 0, 1)
 
 
 def _film(frame: Frame) -> tuple[Rgb, float]:
-    rows, columns = frame.pixels.shape[:2]
+    rows, columns = frame.size
     low, high = LONG_SIDE
     scale = min(max(1.0, low / max(rows, columns)), high / max(rows, columns))
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
@@ -91,25 +106,62 @@ def _ramp(warmth: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([np.interp(warmth, steps, channel) for channel in _RAMP.T], axis=-1)
 
 
-def _banner(width: int, lines: Sequence[str]) -> Rgb:
-    """White words on dark red, each line broken where it is too long."""
-    broken = [part for line in lines for part in _break(line, width - 16)]
-    image = Image.new("RGB", (width, 8 + len(broken) * (_TEXT + 6)), _BANNER)
+def _marked(film: Rgb, edges: Sequence[str]) -> Rgb:
+    """With the directions written at the middle of the right and of the lower edge."""
+    if len(edges) != _EDGES:
+        return film
+    image = Image.fromarray(film)
     draw = ImageDraw.Draw(image)
-    for number, line in enumerate(broken):
-        draw.text((8, 4 + number * (_TEXT + 6)), line, _INK, font(_TEXT))
+    rows, columns = film.shape[:2]
+    size = _letters(columns + _LEGEND)
+    face, (right, foot) = font(size), edges
+    places = (
+        (columns - face.getlength(right) - 6, rows / 2 - size / 2),
+        (columns / 2 - face.getlength(foot) / 2, rows - size - 8),
+    )
+    for place, letters in zip(places, edges, strict=True):
+        draw.text(place, letters, _INK, face, stroke_width=2, stroke_fill=(0, 0, 0))
     return np.asarray(image)
 
 
-def _break(line: str, width: int) -> list[str]:
-    rows = [""]
-    for word in line.split():
-        longer = f"{rows[-1]} {word}".strip()
-        if rows[-1] and font(_TEXT).getlength(longer) > width:
-            rows.append(word)
-        else:
-            rows[-1] = longer
+def _banner(width: int, lines: Sequence[str]) -> Rgb:
+    """White words on dark red, each line broken where it is too long."""
+    size = _letters(width)
+    sizes = [round(_TITLE * size), *[size] * len(lines)]
+    broken = [(part, face) for line, face in zip(lines, sizes, strict=False) for part in _break(line, width - 16, face)]
+    image = Image.new("RGB", (width, 8 + sum(face + 6 for _, face in broken)), _BANNER)
+    draw, y = ImageDraw.Draw(image), 4
+    for line, face in broken:
+        draw.text((8, y), line, _INK, font(face))
+        y += face + 6
+    return np.asarray(image)
+
+
+def _letters(width: int) -> int:
+    """Size of letters, which grow with the picture."""
+    return max(_TEXT, round(_TEXT * width / _WIDTH_OF_TEXT))
+
+
+def _break(line: str, width: int, size: int) -> list[str]:
+    face, rows = font(size), [""]
+    for word in _SPACE.split(line.strip()):
+        for part in _pieces(word, width, size):
+            longer = f"{rows[-1]} {part}".strip()
+            if rows[-1] and face.getlength(longer) > width:
+                rows.append(part)
+            else:
+                rows[-1] = longer
     return rows
+
+
+def _pieces(word: str, width: int, size: int) -> list[str]:
+    """A word too long for a line, in parts that are not."""
+    pieces = [""]
+    for character in word:
+        if pieces[-1] and font(size).getlength(pieces[-1] + character) > width:
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
 
 
 def _legend(rows: int, words: Sequence[str]) -> Rgb:

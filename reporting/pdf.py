@@ -7,7 +7,7 @@ from typing import Final
 from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
-from reporting import codes, wording
+from reporting import codes
 from reporting.content import coded, put
 from reporting.header import equipment, patient_and_study
 from reporting.materials import Materials
@@ -18,7 +18,7 @@ SERIES_NUMBER: Final = 9905
 
 def pdf_document(made: Materials) -> Dataset:
     """The document; UNVERIFIED, since no person has read it (C.24.2)."""
-    page = pdf_page(made)
+    page, words = pdf_page(made), made.words
     written = made.source.written_at
     date, time = written.strftime("%Y%m%d"), written.strftime("%H%M%S.%f")
     ds = put(
@@ -34,7 +34,7 @@ def pdf_document(made: Materials) -> Dataset:
         Modality="DOC",
         SeriesInstanceUID=made.key.uid("pdf", "series"),
         SeriesNumber=SERIES_NUMBER,
-        SeriesDescription=wording.series_description(wording.DRAFT_SERIES, made.reading),
+        SeriesDescription=words.series_description(words.phrases.draft_series, made.reading),
         SeriesDate=date,
         SeriesTime=time,
         ConversionType="WSD",
@@ -47,8 +47,8 @@ def pdf_document(made: Materials) -> Dataset:
         BurnedInAnnotation="YES",
         RecognizableVisualFeatures="NO",
         VerificationFlag="UNVERIFIED",
-        DocumentTitle=f"{wording.DRAFT_SERIES}: {wording.BURNED_IN}",
-        ConceptNameCodeSequence=[coded(codes.DIAGNOSTIC_IMAGING_REPORT)],
+        DocumentTitle=f"{words.phrases.draft_series}: {words.phrases.burned_in}",
+        ConceptNameCodeSequence=[coded(words.code(codes.DIAGNOSTIC_IMAGING_REPORT))],
         MIMETypeOfEncapsulatedDocument="application/pdf",
         EncapsulatedDocument=page + b"\0" * (len(page) % 2),
         EncapsulatedDocumentLength=len(page),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from functools import cache
 from html import escape
 from io import BytesIO
@@ -22,10 +21,11 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, KeepInFrame, Paragraph, Spacer, Table
 
 from inference.reading import Decision, Finding, HeatMap, Reading
-from reporting import wording
 from reporting.fonts import font_file
+from reporting.heads import deciding_heads
 from reporting.materials import Materials
 from reporting.overlay import film_only, overlay_only
+from reporting.wording import Words, capital, fill, sentence
 
 _FACE: Final = "DejaVu"
 _BOLD: Final = "DejaVu-Bold"
@@ -34,6 +34,7 @@ _KOREAN: Final = "HYGothic-Medium"
 _MARGIN: Final = 14 * mm
 _LEFT: Final = 84 * mm  # width of the pictures' column
 _MOST_PICTURES: Final = 3
+_MOST_ROWS: Final = 16
 _RED: Final = colors.Color(0.38, 0, 0)
 _COLOUR_OF: Final = {
     Decision.POSITIVE: colors.Color(0.72, 0.05, 0.05),
@@ -46,12 +47,12 @@ def pdf_page(made: Materials) -> bytes:
     """One page; what is too long for it is set smaller. The same reading gives the same bytes."""
     _register()
     buffer = BytesIO()
-    canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1)
-    canvas.setTitle(wording.series_description(wording.DRAFT_SERIES, made.reading))
+    canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang=made.words.language)
+    canvas.setTitle(made.words.series_description(made.words.phrases.draft_series, made.reading))
     canvas.setAuthor(made.options.manufacturer)
-    canvas.setSubject(wording.BURNED_IN)
+    canvas.setSubject(made.words.phrases.burned_in)
     width, height = A4
-    top = height - _banner(canvas, made.reading)
+    top = height - _banner(canvas, made)
     top = _frame(canvas, _identity(made), _MARGIN, top, width - 2 * _MARGIN, 30 * mm)
     bottom = 34 * mm
     _frame(canvas, _pictures(made), _MARGIN, top, _LEFT, top - bottom)
@@ -105,10 +106,10 @@ def _frame(canvas: Canvas, story: Sequence[Flowable], x: float, top: float, widt
     return float(top - used)
 
 
-def _banner(canvas: Canvas, reading: Reading) -> float:
+def _banner(canvas: Canvas, made: Materials) -> float:
     """The standing of the page, white on dark red across its top; returns the height."""
-    notes = [_p(wording.BURNED_IN.upper(), _style(13, bold=True, colour=colors.white))]
-    notes += [_p(note, _style(8, colour=colors.white, after=1)) for note in wording.notices(reading)]
+    notes = [_p(made.words.phrases.burned_in.upper(), _style(13, bold=True, colour=colors.white))]
+    notes += [_p(note, _style(8, colour=colors.white, after=1)) for note in made.words.draft_notices(made.reading)]
     width = A4[0] - 2 * _MARGIN
     box = KeepInFrame(width, 40 * mm, notes, mode="shrink")
     _, used = box.wrapOn(canvas, width, 40 * mm)
@@ -119,16 +120,16 @@ def _banner(canvas: Canvas, reading: Reading) -> float:
 
 
 def _identity(made: Materials) -> list[Flowable]:
-    source = made.source
+    source, words, said = made.source, made.words, made.words.phrases
     cells = (
-        ("Patient", _name(source.text("PatientName"))),
-        ("Patient ID", source.text("PatientID")),
-        ("Born", _date(source.text("PatientBirthDate"))),
-        ("Sex", source.text("PatientSex")),
-        ("Accession", source.text("AccessionNumber")),
-        ("Study", f"{_date(source.text('StudyDate'))} {source.text('StudyDescription')}"),
-        ("Read", source.written_at.strftime("%Y-%m-%d %H:%M %z")),
-        ("Revision", str(source.context.revision)),
+        (said.label_patient, _name(source.text("PatientName"))),
+        (said.label_patient_id, source.text("PatientID")),
+        (said.label_born, words.date(source.text("PatientBirthDate"))),
+        (said.label_sex, words.sex(source.text("PatientSex"))),
+        (said.label_accession, source.text("AccessionNumber")),
+        (said.label_study, f"{words.date(source.text('StudyDate'))} {source.text('StudyDescription')}"),
+        (said.label_read, words.time(source.written_at)),
+        (said.label_revision, str(source.context.revision)),
     )
     shown = [
         [_p(name, _style(6.5, colour=colors.grey, after=0)), _p(value or "–", _style(8.5, after=0))] for name, value in cells
@@ -148,25 +149,19 @@ def _name(person: str) -> str:
     return " · ".join([group for group in groups if all(ord(character) in held for character in group)] or groups)
 
 
-def _date(text: str) -> str:
-    try:
-        return datetime.strptime(text, "%Y%m%d").date().isoformat()
-    except ValueError:
-        return text
-
-
 def _pictures(made: Materials) -> list[Flowable]:
     """The deciding films with their heat maps; without maps the first film that was read."""
+    said = made.words.phrases
     maps = [heat for heat in made.reading.heat_maps if made.frame(heat.source)]
     story: list[Flowable] = []
     for heat in maps[:_MOST_PICTURES]:
-        story += _picture(_with_map(made, heat), _map_words(made.reading, heat))
+        story += _picture(_with_map(made, heat), _map_words(made, heat))
     if len(maps) > _MOST_PICTURES:
-        story.append(_p(f"{len(maps) - _MOST_PICTURES} more heat maps are not shown.", _style(7)))
+        story.append(_p(fill(said.more_maps, count=str(len(maps) - _MOST_PICTURES)), _style(7)))
     if not maps and made.frames:
-        words = "the image that was read; no heat map" if made.reading.assessed else "an image of the study, which was not read"
+        words = said.no_map if made.reading.assessed else said.unread_picture
         story += _picture(film_only(made.frames[0]), words)
-    return story or [_p("No picture of the study was read.", _style(8))]
+    return story or [_p(said.no_picture, _style(8))]
 
 
 def _with_map(made: Materials, heat: HeatMap) -> Any:
@@ -175,9 +170,10 @@ def _with_map(made: Materials, heat: HeatMap) -> Any:
     return overlay_only(frame, heat)
 
 
-def _map_words(reading: Reading, heat: HeatMap) -> str:
-    name = next((one.code.meaning for one in reading.findings if one.key == heat.key), heat.key)
-    return f"{name}: where the score rests ({heat.method})"
+def _map_words(made: Materials, heat: HeatMap) -> str:
+    words = made.words
+    name = next((words.name(one.code) for one in made.reading.findings if one.key == heat.key), heat.key)
+    return fill(words.phrases.map_caption, name=name, method=words.translate(heat.method))
 
 
 def _picture(pixels: Any, words: str) -> list[Flowable]:
@@ -195,36 +191,46 @@ def _picture(pixels: Any, words: str) -> list[Flowable]:
 
 
 def _words(made: Materials) -> list[Flowable]:
-    reading = made.reading
+    reading, words, said = made.reading, made.words, made.words.phrases
     head = _style(10, bold=True, after=3)
-    story: list[Flowable] = [_p("Outcome", head), _p(wording.outcome(reading), _style(8.5, after=5)), _p("Findings", head)]
-    story += _findings(reading) if reading.findings else [_p("The catalogue holds none.", _style(8))]
-    story += [Spacer(1, 3 * mm), _p("Draft report", head), *_draft(reading)]
-    story += [_p(line, _style(7, colour=colors.grey)) for line in wording.checking_lines(reading)]
-    skipped = wording.skipped_lines(reading)
+    story: list[Flowable] = [_p(said.outcome, head), _p(words.outcome(reading), _style(8.5, after=5)), _p(said.findings, head)]
+    story += _findings(reading, words) if reading.findings else [_p(said.none_held, _style(8))]
+    story += [Spacer(1, 3 * mm), _p(said.draft_report, head), *_draft(reading, words)]
+    story += [_p(capital(line), _style(7, colour=colors.grey)) for line in words.checking_lines(reading)]
+    skipped = words.skipped_lines(reading)
     if skipped:
-        story += [Spacer(1, 2 * mm), _p("Not read", head), *(_p(line, _style(7.5)) for line in skipped[:6])]
+        story += [Spacer(1, 2 * mm), _p(said.not_read, head), *(_p(line, _style(7.5)) for line in skipped[:6])]
     return story
 
 
-def _findings(reading: Reading) -> Iterator[Flowable]:
-    """What was found, then what was not, then what could not be assessed, by reason."""
-    judged = [one for one in reading.findings if one.probability is not None]
-    if judged:
-        yield _table(sorted(judged, key=lambda one: one.decision is not Decision.POSITIVE))
+def _findings(reading: Reading, words: Words) -> Iterator[Flowable]:
+    """What was found, then what was not, then what could not be assessed, by reason.
+
+    A table longer than ``_MOST_ROWS`` would shrink out of sight: then what is absent stands in one paragraph.
+    """
+    judged = sorted(
+        (one for one in reading.findings if one.probability is not None), key=lambda one: one.decision is not Decision.POSITIVE
+    )
+    rows = judged if len(judged) <= _MOST_ROWS else [one for one in judged if one.decision is Decision.POSITIVE]
+    if rows:
+        yield _table(rows, words)
         yield Spacer(1, 2 * mm)
+    if rest := [f"{words.name(one.code)} {words.percent(one.probability or 0.0)}" for one in judged if one not in rows]:
+        yield _p(f"{capital(words.phrases.absent)}: {', '.join(rest)}.", _style(8, colour=_COLOUR_OF[Decision.NEGATIVE]))
     reasons: dict[str, list[str]] = {}
     for one in reading.findings:
         if one.probability is None:
-            reasons.setdefault(one.reason or "No reason was given", []).append(one.code.meaning)
+            reasons.setdefault(words.reason_of(one), []).append(words.name(one.code))
     style = _style(8, colour=_COLOUR_OF[Decision.NOT_ASSESSABLE])
     for reason, names in reasons.items():
-        yield _p(f"Not assessable: {', '.join(names)}. {wording.sentence(reason[0].upper() + reason[1:])}", style)
+        yield _p(fill(words.phrases.open_line, names=", ".join(names), reason=sentence(reason)), style)
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    rows = [_finding(one) for one in findings]
-    header = [_p(name, _style(6.5, colour=colors.grey, after=0)) for name in ("finding", "answer", "probability", "threshold")]
+def _table(findings: Sequence[Finding], words: Words) -> Table:
+    said = words.phrases
+    rows = [_finding(one, words) for one in findings]
+    names = (said.column_finding, said.column_answer, said.column_probability, said.column_threshold)
+    header = [_p(name, _style(6.5, colour=colors.grey, after=0)) for name in names]
     table = Table([header, *rows], colWidths=[34 * mm, 27 * mm, 17 * mm, 14 * mm], hAlign="LEFT")
     table.setStyle(
         [
@@ -239,29 +245,31 @@ def _table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _finding(finding: Finding) -> list[Paragraph]:
+def _finding(finding: Finding, words: Words) -> list[Paragraph]:
     positive = finding.decision is Decision.POSITIVE
     style = _style(8, bold=positive, colour=_COLOUR_OF[finding.decision], after=0)
-    said = f"present · {finding.urgency.value}" if positive else "absent"
-    shown = wording.percent(finding.probability or 0.0)
-    return [_p(finding.code.meaning, style), _p(said, style), _p(shown, style), _p(wording.percent(finding.threshold), style)]
+    phrases = words.phrases
+    said = fill(phrases.answer_positive, urgency=words.urgency(finding.urgency)) if positive else phrases.absent
+    shown = (words.name(finding.code), said, words.percent(finding.probability or 0.0), words.percent(finding.threshold))
+    return [_p(one, style) for one in shown]
 
 
-def _draft(reading: Reading) -> Iterator[Paragraph]:
+def _draft(reading: Reading, words: Words) -> Iterator[Paragraph]:
     style = _style(8.5, after=3)
     drafted = [one for one in reading.draft.sentences if one.text.strip()]
-    yield from (_p(wording.sentence_line(one, reading), style) for one in drafted)
+    yield from (_p(words.sentence_line(one, reading), style) for one in drafted)
     if not drafted:
-        yield _p(wording.no_draft(reading), style)
+        yield _p(words.no_draft(reading), style)
     for one in reading.draft.impression:
-        yield _p(f"Impression: {wording.sentence_line(one, reading)}", style)
-    yield from (_p(line, style) for line in wording.agreement_lines(reading))
+        yield _p(fill(words.phrases.impression, text=words.sentence_line(one, reading)), style)
+    yield from (_p(line, style) for line in words.agreement_lines(reading))
 
 
 def _provenance(made: Materials) -> list[Flowable]:
     small = _style(6, colour=colors.Color(0.3, 0.3, 0.3), after=1)
-    reading = made.reading
-    heads = [f"{head.kind} {head.name} {head.version}, sha256 {head.digest}" for head in reading.heads]
+    reading, words = made.reading, made.words
+    fitted = [*map(words.head_line, deciding_heads(reading)), *words.method_lines(reading)]
     node = f"WetRead {made.options.software_version}, {reading.device}, {reading.precision}"
-    lines = [*map(wording.model_line, reading.models), *heads, f"catalogue {wording.catalogue_line(reading)}", node]
-    return [_p("Made by", _style(7, bold=True, after=1)), *(_p(line, small) for line in lines), _p(wording.DISCLAIMER, small)]
+    asked = fill(words.phrases.label_catalogue, catalogue=words.catalogue_line(reading))
+    lines = [*map(words.model_line, reading.models), *fitted, asked, node, words.phrases.disclaimer]
+    return [_p(words.phrases.made_by, _style(7, bold=True, after=1)), *(_p(line, small) for line in lines)]

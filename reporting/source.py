@@ -69,13 +69,15 @@ class Instance:
 class SourceStudy:
     """What the headers say, cleaned.
 
-    ``first``: the header whose patient, study and request attributes are copied. ``by_uid``: each instance once, in the order
-    sent, without those whose SOP Class, SOP Instance or Series Instance UID is missing or illegal (nothing can refer to them).
-    ``written_at``: the reading's time in the time zone of the images where they name one, else as the node gave it.
+    ``first``: the header whose patient, study and request attributes are copied. ``sent``: what each header names.
+    ``by_uid``: each instance once, in the order sent, without those whose SOP Class, SOP Instance or Series Instance UID is
+    missing or illegal (nothing can refer to them). ``written_at``: the reading's time in the time zone of the images where
+    they name one, else as the node gave it.
     """
 
     context: StudyContext
     first: Dataset
+    sent: tuple[Instance, ...]
     by_uid: dict[str, Instance]
     procedures: tuple[Code, ...]
     requested: tuple[Code, ...]
@@ -96,6 +98,19 @@ class SourceStudy:
         """The header of an instance sent."""
         return next((one for one in self.context.headers if clean.text(one, "SOPInstanceUID") == sop_instance_uid), None)
 
+    def first_of_series(self) -> dict[str, Dataset]:
+        """By Series Instance UID the first header of each series: what its General Series Module says (PS3.3 C.7.3.1)."""
+        wanted = {instance.series_instance_uid for instance in self.by_uid.values()}
+        found: dict[str, Dataset] = {}
+        for header in self.context.headers:
+            uid = clean.text(header, "SeriesInstanceUID")
+            if uid in wanted:
+                found[uid] = header
+                wanted.discard(uid)
+            if not wanted:
+                break
+        return found
+
     def reference(self, source: FrameSource | None) -> ImageReference | None:
         """The image a frame came from, with its frame number where it has several; None where nothing can refer to it."""
         known = self.by_uid.get(source.sop_instance_uid) if source else None
@@ -111,7 +126,8 @@ class SourceStudy:
 
     def unreferable(self) -> int:
         """How many of the instances sent no document can refer to."""
-        return sum(1 for header in self.context.headers if not _known(self.by_uid, header))
+        known = (self.by_uid.get(one.sop_instance_uid) for one in self.sent)
+        return sum(1 for one in known if one is None or not one.legal)
 
     def procedure_reported(self) -> tuple[Code, ...]:
         """The imaging procedure (IHE AIR): as performed, as requested, or by modality (CID 100)."""
@@ -131,13 +147,15 @@ def read_source(context: StudyContext, reading: Reading) -> SourceStudy:
     if context.read_at.tzinfo is None:
         raise ContextError("read_at has no time zone; give an aware time")
     first = context.headers[0]
+    sent = tuple(map(_instance, context.headers))
     return SourceStudy(
         context=context,
         first=first,
-        by_uid=_instances(context.headers, reading),
+        sent=sent,
+        by_uid=_instances(sent, reading),
         procedures=_first_codes(context.headers, "ProcedureCodeSequence"),
         requested=_requested_codes(context.headers),
-        written_at=context.read_at.astimezone(_zone(first)) if _zone(first) else context.read_at,
+        written_at=context.read_at.astimezone(zone_of(first)) if zone_of(first) else context.read_at,
     )
 
 
@@ -153,8 +171,7 @@ def request_items(source: SourceStudy) -> tuple[Dataset, ...]:
     return clean.items(source.first, "RequestAttributesSequence") or (source.first,)
 
 
-def _instances(headers: Iterable[Dataset], reading: Reading) -> dict[str, Instance]:
-    sent = (_instance(header) for header in headers)
+def _instances(sent: Iterable[Instance], reading: Reading) -> dict[str, Instance]:
     read = (Instance(one.sop_class_uid, one.sop_instance_uid, one.series_instance_uid, "", 1) for one in _frames(reading))
     found: dict[str, Instance] = {}
     for instance in (*sent, *read):
@@ -163,23 +180,18 @@ def _instances(headers: Iterable[Dataset], reading: Reading) -> dict[str, Instan
     return found
 
 
-def _known(by_uid: dict[str, Instance], header: Dataset) -> bool:
-    found = by_uid.get(clean.text(header, "SOPInstanceUID"))
-    return found is not None and found.legal
-
-
 def _frames(reading: Reading) -> list[FrameSource]:
     deciding = [finding.source for finding in reading.findings]
     return [source for source in (*reading.sources, *deciding, reading.draft.source) if source is not None]
 
 
 def _instance(header: Dataset) -> Instance:
-    frames = clean.text(header, "NumberOfFrames")
+    frames = clean.plain(header, "NumberOfFrames")
     return Instance(
-        sop_class_uid=clean.text(header, "SOPClassUID"),
-        sop_instance_uid=clean.text(header, "SOPInstanceUID"),
-        series_instance_uid=clean.text(header, "SeriesInstanceUID"),
-        modality=clean.text(header, "Modality"),
+        sop_class_uid=clean.plain(header, "SOPClassUID"),
+        sop_instance_uid=clean.plain(header, "SOPInstanceUID"),
+        series_instance_uid=clean.plain(header, "SeriesInstanceUID"),
+        modality=clean.plain(header, "Modality"),
         frames=int(frames) if frames.isdecimal() else 1,
     )
 
@@ -198,7 +210,8 @@ def _requested_codes(headers: tuple[Dataset, ...]) -> tuple[Code, ...]:
     return _first_codes(headers, keyword) or _first_codes(inner, keyword)
 
 
-def _zone(header: Dataset) -> timezone | None:
+def zone_of(header: Dataset) -> timezone | None:
+    """The time zone of the image's dates and times, where it names one (Timezone Offset From UTC)."""
     found = _OFFSET.fullmatch(clean.text(header, "TimezoneOffsetFromUTC"))
     if not found:
         return None

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pydicom import Dataset
+from collections.abc import Iterable
 
-from inference.reading import Reading
-from reporting import clean, codes, wording
-from reporting.content import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, code_item, person_item, text_item, uid_item
+from reporting import clean, codes
+from reporting.content import CONTAINS, HAS_CONCEPT_MOD, HAS_OBS_CONTEXT, Item, code_item, person_item, text_item, uid_item
 from reporting.header import PRODUCT
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
 from reporting.uids import derive_uid
 
 
-def language() -> Dataset:
-    return code_item(HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH)
+def language(tag: str) -> Item:
+    """TID 1204."""
+    return code_item(HAS_CONCEPT_MOD, codes.LANGUAGE, codes.language(tag))
 
 
-def observer(source: SourceStudy, options: DocumentOptions) -> list[Dataset]:
+def observer(source: SourceStudy, options: DocumentOptions) -> list[Item]:
     """The node as device observer; no person observed anything."""
     uid = source.context.device_uid
     return [
@@ -29,7 +29,7 @@ def observer(source: SourceStudy, options: DocumentOptions) -> list[Dataset]:
     ]
 
 
-def person_observer(person: str, organization: str) -> list[Dataset]:
+def person_observer(person: str, organization: str) -> list[Item]:
     """TID 1003: who signed."""
     return [
         code_item(HAS_OBS_CONTEXT, codes.OBSERVER_TYPE, codes.PERSON),
@@ -38,9 +38,9 @@ def person_observer(person: str, organization: str) -> list[Dataset]:
     ]
 
 
-def procedures(source: SourceStudy) -> list[Dataset]:
+def procedures(source: SourceStudy) -> list[Item]:
     return [code_item(HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, code) for code in source.procedure_reported()]
 
 
-def notice_items(reading: Reading) -> list[Dataset]:
-    return [text_item(CONTAINS, codes.NOTICE, note) for note in wording.notices(reading)]
+def notice_items(notices: Iterable[str]) -> list[Item]:
+    return [text_item(CONTAINS, codes.NOTICE, note) for note in notices]

@@ -11,12 +11,14 @@ from pydicom import Dataset
 from pydicom.uid import BasicTextSRStorage
 
 from inference.reading import Reading
-from reporting import codes, wording
-from reporting.content import CONTAINS, container, image_items, text_item
+from reporting import codes
+from reporting.content import CONTAINS, Item, container, image_items, text_item
 from reporting.context import DocumentKind
+from reporting.heads import deciding_heads
 from reporting.materials import Materials
 from reporting.sr_context import language, notice_items, observer, procedures
 from reporting.sr_header import SrFrame, sr_dataset
+from reporting.wording import Words
 
 SERIES_NUMBER: Final = 9907
 
@@ -27,27 +29,33 @@ def text_sr(made: Materials) -> Dataset:
         kind=DocumentKind.TEXT_SR,
         sop_class_uid=BasicTextSRStorage,
         series_number=SERIES_NUMBER,
-        series_description=wording.series_description(wording.DRAFT_SERIES, made.reading),
+        series_description=made.words.series_description(made.words.phrases.draft_series, made.reading),
     )
     return sr_dataset(made.source, made.reading, made.options, made.key, frame, _root(made))
 
 
-def _root(made: Materials) -> Dataset:
-    source, reading = made.source, made.reading
+def _root(made: Materials) -> Item:
+    source, reading, words = made.source, made.reading, made.words
     shown = image_items(CONTAINS, codes.SOURCE_IMAGE, source.reference(reading.draft.source))
-    findings = [*notice_items(reading), text_item(CONTAINS, codes.FINDING, _findings(reading)), *shown]
-    impressions = [text_item(CONTAINS, codes.IMPRESSION, _impression(reading))]
+    made_by = [text_item(CONTAINS, codes.COMMENT, line) for line in _made_by(reading, words)]
+    said = text_item(CONTAINS, codes.FINDING, _findings(reading, words))
+    findings = [*notice_items(words.draft_notices(reading)), said, *shown, *made_by]
+    impressions = [text_item(CONTAINS, codes.IMPRESSION, _impression(reading, words))]
     sections = [container(codes.FINDINGS, findings, CONTAINS), container(codes.IMPRESSIONS, impressions, CONTAINS)]
-    context = [language(), *observer(source, made.options), *procedures(source)]
+    context = [language(made.options.language), *observer(source, made.options), *procedures(source)]
     return container(codes.DIAGNOSTIC_IMAGING_REPORT, [*context, *sections], template="2000")
 
 
-def _findings(reading: Reading) -> str:
+def _made_by(reading: Reading, words: Words) -> tuple[str, ...]:
+    return (*map(words.head_line, deciding_heads(reading)), *words.method_lines(reading))
+
+
+def _findings(reading: Reading, words: Words) -> str:
     drafted = [one for one in reading.draft.sentences if one.text.strip()]
-    lines = [wording.sentence_line(one, reading) for one in drafted] or [wording.no_draft(reading)]
-    return "\r\n".join([*lines, *(wording.agreement_lines(reading) if drafted else ())])
+    lines = [words.sentence_line(one, reading) for one in drafted] or [words.no_draft(reading)]
+    return "\r\n".join([*lines, *(words.agreement_lines(reading) if drafted else ())])
 
 
-def _impression(reading: Reading) -> str:
-    drafted = [wording.sentence_line(one, reading) for one in reading.draft.impression if one.text.strip()]
-    return "\r\n".join([wording.outcome(reading), *drafted, *wording.skipped_lines(reading)])
+def _impression(reading: Reading, words: Words) -> str:
+    drafted = [words.sentence_line(one, reading) for one in reading.draft.impression if one.text.strip()]
+    return "\r\n".join([words.outcome(reading), *drafted, *words.skipped_lines(reading)])

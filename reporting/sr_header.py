@@ -8,14 +8,15 @@ from typing import Final
 from pydicom import Dataset
 
 from inference.reading import Reading
-from reporting import clean, codes
-from reporting.content import coded, put
+from reporting import clean, codes, encoding
+from reporting.content import Item, coded, put, put_root
 from reporting.context import Predecessor
 from reporting.header import equipment, patient_and_study
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy, code_of, request_items
 from reporting.uids import ReadingKey
 
+_EVIDENCE: Final = 0x0040A375  # Current Requested Procedure Evidence Sequence
 _REQUEST: Final = ("RequestedProcedureID", "RequestedProcedureDescription", "AccessionNumber")
 
 
@@ -30,7 +31,7 @@ class SrFrame:
 
 
 def sr_dataset(
-    source: SourceStudy, reading: Reading, options: DocumentOptions, key: ReadingKey, frame: SrFrame, root: Dataset
+    source: SourceStudy, reading: Reading, options: DocumentOptions, key: ReadingKey, frame: SrFrame, root: Item
 ) -> Dataset:
     """A whole SR document: ``root`` is its content tree. PARTIAL and UNVERIFIED: software never signs."""
     ds = Dataset()
@@ -39,9 +40,11 @@ def sr_dataset(
     _series(ds, source, key, frame)
     equipment(ds, source, reading, options)
     _general(ds, source, frame.kind)
-    for element in root:
-        ds[element.tag] = element
-    put(ds, CodingSchemeIdentificationSequence=_schemes(ds))
+    used = {str(one.value) for one in ds.iterall() if one.keyword == "CodingSchemeDesignator"} | root.schemes()
+    put(ds, CodingSchemeIdentificationSequence=[_scheme(name) for name in sorted(used)])
+    if source.instances:
+        ds[_EVIDENCE] = encoding.raw_sequence(_EVIDENCE, [_evidence(source)])
+    put_root(ds, root, options.words)
     return ds
 
 
@@ -78,8 +81,6 @@ def _general(ds: Dataset, source: SourceStudy, kind: str) -> None:
         offset and written.strftime("%z") == offset
     ):  # it would speak for the copied study time too, so only the source may say it
         put(ds, TimezoneOffsetFromUTC=offset)
-    if source.instances:
-        put(ds, CurrentRequestedProcedureEvidenceSequence=[_evidence(source)])
     if earlier := [one for one in source.context.predecessors if one.kind == kind]:
         put(ds, PredecessorDocumentsSequence=[_predecessors(source, earlier)])
     if requests := _requests(source):
@@ -95,16 +96,14 @@ def _predecessors(source: SourceStudy, earlier: list[Predecessor]) -> Dataset:
     return put(Dataset(), StudyInstanceUID=source.context.study_instance_uid, ReferencedSeriesSequence=items)
 
 
-def _evidence(source: SourceStudy) -> Dataset:
-    """All instances sent, by series (C.17.2.3)."""
-    series: dict[str, list[Dataset]] = {}
-    for instance in source.instances:
-        reference = put(
-            Dataset(), ReferencedSOPClassUID=instance.sop_class_uid, ReferencedSOPInstanceUID=instance.sop_instance_uid
-        )
-        series.setdefault(instance.series_instance_uid, []).append(reference)
-    items = [put(Dataset(), SeriesInstanceUID=uid, ReferencedSOPSequence=found) for uid, found in series.items()]
-    return put(Dataset(), StudyInstanceUID=source.context.study_instance_uid, ReferencedSeriesSequence=items)
+def _evidence(source: SourceStudy) -> bytes:
+    """All instances sent, by series (C.17.2.3): of a CT thousands."""
+    series: dict[str, list[bytes]] = {}
+    for one in source.instances:
+        series.setdefault(one.series_instance_uid, []).append(encoding.reference(one.sop_class_uid, one.sop_instance_uid))
+    items = [encoding.sequence(0x00081199, found) + encoding.text(0x0020000E, b"UI", uid) for uid, found in series.items()]
+    study = encoding.text(0x0020000D, b"UI", source.context.study_instance_uid)
+    return encoding.sequence(0x00081115, items) + study
 
 
 def _requests(source: SourceStudy) -> list[Dataset]:
@@ -128,16 +127,11 @@ def _request(found: Dataset, source: SourceStudy) -> Dataset | None:
     )
 
 
-def _schemes(ds: Dataset) -> list[Dataset]:
-    """Each coding scheme used, identified (C.12.1): a reader that has never met us knows whose 99WETREAD is."""
-    used: dict[str, None] = {}
-    for element in ds.iterall():
-        if element.keyword == "CodingSchemeDesignator":
-            used[str(element.value)] = None
-    return [_scheme(name) for name in sorted(used)]
-
-
 def _scheme(designator: str) -> Dataset:
+    """A coding scheme identified (C.12.1): a reader that has never met us knows whose 99WETREAD is."""
     item = put(Dataset(), CodingSchemeDesignator=designator)
     known = codes.SCHEMES.get(designator)
-    return put(item, CodingSchemeUID=known.uid, CodingSchemeName=known.name) if known else item
+    if known is None:
+        return item
+    put(item, CodingSchemeUID=known.uid, CodingSchemeName=known.name)
+    return put(item, CodingSchemeVersion=known.version) if known.version else item

@@ -7,21 +7,34 @@ from datetime import datetime
 from io import BytesIO
 from typing import Final
 
-from highdicom.sr import ImageContentItem
 from pydicom import Dataset, dcmread
 from pydicom.uid import EnhancedSRStorage
 
 from inference.reading import Code
 from reporting import clean, codes
-from reporting.content import CONTAINS, coded, concept, container, put, text_item
+from reporting.content import (
+    CONTAINS,
+    HAS_CONCEPT_MOD,
+    ImageReference,
+    Item,
+    code_item,
+    coded,
+    concept,
+    container,
+    image_item,
+    is_code,
+    put,
+    put_items,
+    text_item,
+)
 from reporting.context import Document, DocumentKind
 from reporting.errors import DocumentError
 from reporting.header import encode
 from reporting.sr_context import person_observer
 from reporting.uids import derive_uid
+from reporting.wording import Words, fill, of
 
 SERIES_NUMBER: Final = 9906
-SERIES: Final = "Diagnostic report, prepared with AI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,7 @@ def _read(draft: bytes) -> Dataset:
         ds = dcmread(BytesIO(draft))
     except Exception as error:
         raise DocumentError("these bytes are no DICOM file") from error
-    ours = ds.get("SOPClassUID") == EnhancedSRStorage and concept(ds) == codes.DIAGNOSTIC_IMAGING_REPORT
+    ours = ds.get("SOPClassUID") == EnhancedSRStorage and is_code(concept(ds), codes.DIAGNOSTIC_IMAGING_REPORT)
     if not ours or ds.get("VerificationFlag") != "UNVERIFIED":
         raise DocumentError("this object is no unverified draft report; only one of those can be signed")
     return ds
@@ -93,7 +106,7 @@ def _sign(ds: Dataset, signature: Signature) -> None:
         SOPInstanceUID=uid,
         SeriesInstanceUID=derive_uid("signed series", uid),
         SeriesNumber=SERIES_NUMBER,
-        SeriesDescription=SERIES,
+        SeriesDescription=_words(ds).phrases.signed_series,
         SeriesDate=at.strftime("%Y%m%d"),
         SeriesTime=at.strftime("%H%M%S"),
         InstanceCreationDate=at.strftime("%Y%m%d"),
@@ -114,15 +127,43 @@ def _reference(ds: Dataset) -> Dataset:
     return put(Dataset(), StudyInstanceUID=ds.StudyInstanceUID, ReferencedSeriesSequence=[series])
 
 
+def _named(ds: Dataset, name: Code) -> list[Dataset]:
+    """The root's items of that name, whatever the language of its meaning."""
+    return [item for item in ds.ContentSequence if is_code(concept(item), name)]
+
+
+def _words(ds: Dataset) -> Words:
+    """The draft's own language."""
+    (tag,) = _named(ds, codes.LANGUAGE)
+    said = concept(tag, "ConceptCodeSequence")
+    return of(said.value if said else "en")
+
+
 def _say(ds: Dataset, signature: Signature) -> None:
     """The person's text in the place of the draft's; the images and the models that prepared it stay named."""
-    kept = [item for item in ds.ContentSequence if concept(item) in (codes.LANGUAGE, codes.PROCEDURE_REPORTED)]
-    findings = next(item for item in ds.ContentSequence if concept(item) == codes.FINDINGS)
-    images = [ImageContentItem.from_dataset(item) for item in findings.ContentSequence if item.ValueType == "IMAGE"]
-    models = [f"Prepared with AI: {one.ManufacturerModelName}" for one in ds.get("ContributingEquipmentSequence", ())]
+    words = _words(ds)
+    kept = [*_kept(ds, codes.LANGUAGE), *_kept(ds, codes.PROCEDURE_REPORTED)]
+    images = [_image(item) for item in _named(ds, codes.FINDINGS)[0].ContentSequence if item.ValueType == "IMAGE"]
+    models = [
+        fill(words.phrases.prepared_with, model=one.ManufacturerModelName)
+        for one in ds.get("ContributingEquipmentSequence", ())
+    ]
     said = [text_item(CONTAINS, codes.FINDING, text) for text in signature.findings if text.strip()]
     said += [text_item(CONTAINS, codes.COMMENT, clean.one_line(model)) for model in models]
     concluded = [text_item(CONTAINS, codes.IMPRESSION, text) for text in signature.impression if text.strip()]
     sections = [container(codes.FINDINGS, [*said, *images], CONTAINS)]
     sections += [container(codes.IMPRESSIONS, concluded, CONTAINS)] if concluded else []
-    put(ds, ContentSequence=[*kept, *person_observer(signature.person, signature.organization), *sections])
+    put_items(ds, [*kept, *person_observer(signature.person, signature.organization), *sections], words)
+
+
+def _kept(ds: Dataset, name: Code) -> list[Item]:
+    """The draft's own codes of that name."""
+    values = [concept(item, "ConceptCodeSequence") for item in _named(ds, name)]
+    return [code_item(HAS_CONCEPT_MOD, name, value) for value in values if value]
+
+
+def _image(item: Dataset) -> Item:
+    found = item.ReferencedSOPSequence[0]
+    frame = int(found.ReferencedFrameNumber) if "ReferencedFrameNumber" in found else None
+    named = ImageReference(str(found.ReferencedSOPClassUID), str(found.ReferencedSOPInstanceUID), "", frame)
+    return image_item(CONTAINS, codes.SOURCE_IMAGE, named)

@@ -16,13 +16,15 @@ from reporting.conformance.content_tree import tree_faults
 from reporting.conformance.fhir import bundle_faults
 from reporting.conformance.hl7 import hl7_faults
 from reporting.conformance.iod import attribute_faults
+from reporting.conformance.presentation import presentation_faults
 from reporting.conformance.promises import picture_promises, sr_promises, state_faults
+from reporting.conformance.reader import read_object
 from reporting.conformance.references import reference_faults
 from reporting.conformance.templates import template_faults
 from reporting.context import Document, DocumentKind, Fault
 from reporting.errors import DocumentError
 
-__all__ = ["check", "faults_of", "standard_faults"]
+__all__ = ["check", "faults_of", "promise_faults", "standard_faults"]
 
 _REPORTS: Final = frozenset({DocumentKind.FINDINGS_SR, DocumentKind.DRAFT_SR, DocumentKind.TEXT_SR})
 _MAX_SHOWN: Final = 5
@@ -33,10 +35,10 @@ def faults_of(document: Document) -> tuple[Fault, ...]:
     if document.kind is DocumentKind.HL7_ORU:
         return tuple(hl7_faults(document.content))
     if document.kind is DocumentKind.FHIR_BUNDLE:
-        return tuple(dict.fromkeys(bundle_faults(document.content)))
+        return bundle_faults(document.content, uid=document.uid, version=document.fhir_version)
     with clean.quiet_headers():
         try:
-            ds = dcmread(BytesIO(document.content))
+            ds = read_object(document.content) or dcmread(BytesIO(document.content))
             return tuple(dict.fromkeys(_dicom_faults(ds, document)))
         except Exception as error:  # noqa: BLE001  whatever a damaged object does to the reader, it may not leave
             return (Fault("unreadable", "PS3.10", f"the object cannot be read back ({type(error).__name__})"),)
@@ -46,6 +48,12 @@ def standard_faults(ds: Dataset) -> tuple[Fault, ...]:
     """What the standard alone says of anybody's object: attributes, content tree, templates, references, states."""
     with clean.quiet_headers():
         return tuple(dict.fromkeys(_standard(ds)))
+
+
+def promise_faults(ds: Dataset, kind: DocumentKind) -> tuple[Fault, ...]:
+    """What we promise of our own DICOM objects of this kind beyond the standard."""
+    with clean.quiet_headers():
+        return tuple(dict.fromkeys(_promises(ds, kind)))
 
 
 def check(document: Document) -> None:
@@ -60,10 +68,11 @@ def _dicom_faults(ds: Dataset, document: Document) -> Iterator[Fault]:
     if document.uid != ds.get("SOPInstanceUID") or document.sop_class_uid != ds.get("SOPClassUID"):
         yield Fault("document-uid", "WetRead conformance statement", "the SOP UIDs differ from the document's")
     yield from (fault for fault in _standard(ds) if not _copied(fault))
-    if document.kind in _REPORTS:
-        yield from sr_promises(ds, document.kind)
-    else:
-        yield from picture_promises(ds, document.kind)
+    yield from _promises(ds, document.kind)
+
+
+def _promises(ds: Dataset, kind: DocumentKind) -> Iterator[Fault]:
+    yield from sr_promises(ds, kind) if kind in _REPORTS else picture_promises(ds, kind)
 
 
 def _copied(fault: Fault) -> bool:
@@ -78,4 +87,5 @@ def _standard(ds: Dataset) -> Iterator[Fault]:
     yield from tree_faults(ds)
     yield from template_faults(ds)
     yield from reference_faults(ds)
+    yield from presentation_faults(ds)
     yield from state_faults(ds)

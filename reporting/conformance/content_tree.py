@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pydicom import Dataset
-from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
+)
 
 from reporting.context import Fault
 
@@ -23,10 +29,11 @@ def _rules(values: frozenset[str], number: frozenset[str], *, nested: bool) -> _
     """``values``: what may be contained. ``number``: NUM where there is one. ``nested``: containers below any item."""
     context = _WORDS | number
     box = frozenset({"CONTAINER"}) if nested else frozenset()
-    told = dict.fromkeys(("TEXT", "CODE", *number), values | box)
-    persons = {"PNAME": context}
+    told = dict.fromkeys(("TEXT", *(("CODE", "NUM") if number else ())), values | box)
+    persons = {"PNAME": _WORDS}
     bodies = {"CONTAINER", "IMAGE", "WAVEFORM", "COMPOSITE", *number}
-    coordinates = {"SCOORD": frozenset({"IMAGE"}), "TCOORD": frozenset({"SCOORD", "IMAGE", "WAVEFORM"})}
+    places = frozenset({"SCOORD", "SCOORD3D"}) & values
+    coordinates = {"SCOORD": frozenset({"IMAGE"}), "TCOORD": places | {"IMAGE", "WAVEFORM"}}
     observed = {"CONTAINER", *(("TEXT", "CODE", "NUM") if nested else ())}
     return {
         "CONTAINS": {"CONTAINER": values | {"CONTAINER"}},
@@ -40,12 +47,20 @@ def _rules(values: frozenset[str], number: frozenset[str], *, nested: bool) -> _
 
 
 _NUM: Final = frozenset({"NUM"})
+_KEY_OBJECTS: Final[_Rules] = {  # A.35.4.3.1.2
+    "CONTAINS": {"CONTAINER": _OBJECTS | {"TEXT"}},
+    "HAS OBS CONTEXT": {"CONTAINER": frozenset({"TEXT", "CODE", "UIDREF", "PNAME"})},
+    "HAS CONCEPT MOD": {"CONTAINER": frozenset({"CODE"})},
+}
 _RULES: Final[dict[str, _Rules]] = {
     BasicTextSRStorage: _rules(_BASIC, frozenset(), nested=False),
     EnhancedSRStorage: _rules(_ENHANCED, _NUM, nested=False),
     ComprehensiveSRStorage: _rules(_ENHANCED, _NUM, nested=True),
     Comprehensive3DSRStorage: _rules(_ALL, _NUM, nested=True),
+    KeyObjectSelectionDocumentStorage: _KEY_OBJECTS,
 }
+_RELATIONSHIPS: Final = frozenset(_RULES[Comprehensive3DSRStorage])
+_BY_VALUE_ONLY: Final = frozenset({BasicTextSRStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage})
 _VALUES: Final = {
     "TEXT": ("TextValue",),
     "CODE": ("ConceptCodeSequence",),
@@ -74,7 +89,9 @@ def tree_faults(ds: Dataset) -> Iterator[Fault]:
         return
     if ds.get("ValueType") != "CONTAINER":
         yield Fault("tree-root", "PS3.3 C.17.3", "the root of the content tree is no CONTAINER")
-    yield from _item(ds, _RULES.get(str(ds.get("SOPClassUID", ""))), "1")
+    sop_class = str(ds.get("SOPClassUID", ""))
+    yield from _item(ds, _RULES.get(sop_class), "1")
+    yield from _by_reference(ds, ds, "1", allowed=sop_class not in _BY_VALUE_ONLY)
 
 
 def _item(item: Dataset, rules: _Rules | None, place: str) -> Iterator[Fault]:
@@ -90,9 +107,40 @@ def _item(item: Dataset, rules: _Rules | None, place: str) -> Iterator[Fault]:
             continue
         target = str(child.get("ValueType", ""))
         if rules is not None and relationship and target not in rules.get(relationship, {}).get(kind, frozenset()):
-            said = f"item {below}: {kind} {relationship} {target} is not allowed in this SOP class"
+            named = _terms(kind, relationship, target)
+            said = f"item {below}: {named} is not allowed in this SOP class"
             yield Fault("relationship", "PS3.3 A.35, relationship content constraints", said)
         yield from _item(child, rules, below)
+
+
+def _terms(kind: str, relationship: str, target: str) -> str:
+    """The three as they may be shown: a foreign file could hold anything in their place."""
+    shown = ((kind, kind in _VALUES), (relationship, relationship in _RELATIONSHIPS), (target, target in _VALUES))
+    return " ".join(term if known else "(unknown)" for term, known in shown)
+
+
+def _by_reference(item: Dataset, root: Dataset, place: str, *, allowed: bool) -> Iterator[Fault]:
+    """Items that point at another item of the tree instead of holding one."""
+    for number, child in enumerate(item.get("ContentSequence") or (), start=1):
+        below = f"{place}.{number}"
+        if "ReferencedContentItemIdentifier" not in child:
+            yield from _by_reference(child, root, below, allowed=allowed)
+        elif not allowed:
+            yield Fault("by-reference", "PS3.3 A.35, relationship content constraints", f"item {below} refers to another item")
+        elif not _leads_somewhere(root, child["ReferencedContentItemIdentifier"].value):
+            yield Fault("by-reference", "PS3.3 C.17.3.2.5", f"item {below} refers to an item that is not there")
+
+
+def _leads_somewhere(root: Dataset, identifier: object) -> bool:
+    """Whether the numbers, from 1 for the root on, lead to an item."""
+    steps = [identifier] if isinstance(identifier, int) else list(identifier) if isinstance(identifier, Iterable) else []
+    item = root
+    for step in steps[1:]:
+        children = item.get("ContentSequence") or ()
+        if not isinstance(step, int) or not 1 <= step <= len(children):
+            return False
+        item = children[step - 1]
+    return steps[:1] == [1]
 
 
 def _value(item: Dataset, kind: str, place: str) -> Iterator[Fault]:

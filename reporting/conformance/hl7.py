@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from reporting.context import Fault
-from reporting.wording import DISCLAIMER
+from reporting.wording import PHRASES
 
+_DISCLAIMERS: Final = tuple(said.disclaimer for said in PHRASES.values())
 _ORDER: Final = re.compile(r"MSH( SFT)+ PID ORC OBR( NTE)+( OBX)+")
 _TIME: Final = re.compile(r"\d{14}[+-]\d{4}")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
@@ -45,7 +46,8 @@ def hl7_faults(content: bytes) -> Iterator[Fault]:
         yield from _missing(fields)
     yield from _header(segments[0])
     yield from _results([fields for fields in segments if fields[0] in ("OBR", "OBX")])
-    if not any(fields[0] == "NTE" and DISCLAIMER in fields[3] for fields in segments if len(fields) > 3):
+    notes = [fields[3] for fields in segments if fields[0] == "NTE" and len(fields) > 3]
+    if not any(one in note for note in notes for one in _DISCLAIMERS):
         yield Fault("hl7-disclaimer", "WetRead", "no NTE says that this is an AI draft")
 
 

@@ -18,6 +18,10 @@ from reporting.errors import DocumentError
 
 _SKIPPED: Final = frozenset({"sr-document-content"})  # recursive: see content_tree
 _CLAUSE: Final = "PS3.3 annex C, module {}"
+# A functional group stands in either of the two, and some only where a condition holds (C.7.6.16.1.1, C.7.6.16.1.2)
+_GROUPS: Final = frozenset({"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"})
+# "This type definition shall override the definition in the General Series Module" (C.8.6.1)
+_OVERRIDING: Final = {("general-series", "Modality"): "sc-equipment"}
 
 
 @dataclass(slots=True)
@@ -68,13 +72,14 @@ def _tree(sop_class_uid: str) -> _Node | None:
     for module in modules:
         if module not in _SKIPPED:
             for attribute in _map("module_attribute_map")[module]:
-                _place(root, attribute, module)
+                if _OVERRIDING.get((module, attribute["keyword"])) not in modules:
+                    _place(root, attribute, module)
     return root
 
 
 def _place(root: _Node, attribute: dict[str, Any], module: str) -> None:
     tag = tag_for_keyword(attribute["keyword"])
-    if attribute["type"] not in ("1", "2") or tag is None:
+    if attribute["type"] not in ("1", "2") or tag is None or _GROUPS.intersection(attribute["path"][-1:]):
         return
     node = root
     for keyword in attribute["path"]:

@@ -9,17 +9,19 @@ from pydicom import Dataset
 
 from inference.reading import Code
 from reporting import codes
-from reporting.conformance.templates import children, is_code, template_of
-from reporting.content import concept, walk
+from reporting.conformance.templates import children, template_of
+from reporting.content import concept, is_code, walk
 from reporting.context import DocumentKind, Fault
-from reporting.wording import BURNED_IN, DISCLAIMER
+from reporting.wording import PHRASES
 
+_DISCLAIMERS: Final = tuple(said.disclaimer for said in PHRASES.values())
+_BURNED_IN: Final = tuple(said.burned_in for said in PHRASES.values())
 _OURS: Final = "WetRead conformance statement"
 _AIR: Final = "IHE RAD AIR 6.5.3"
 _ROOTS: Final = {DocumentKind.FINDINGS_SR: "1500", DocumentKind.DRAFT_SR: "2000", DocumentKind.TEXT_SR: "2000"}
 _ROOT_ITEMS: Final = (codes.LANGUAGE, codes.OBSERVER_TYPE, codes.DEVICE_OBSERVER_UID, codes.PROCEDURE_REPORTED)
 _GROUP_ITEMS: Final = (codes.TRACKING_IDENTIFIER, codes.TRACKING_UID, codes.FINDING, codes.PRESENCE)
-_ALGORITHM: Final = (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
+_ALGORITHM: Final = (codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION, codes.MEASUREMENT_METHOD)
 _SCHEME_PARTS: Final = frozenset({"CodeValue", "CodeMeaning", "CodingSchemeDesignator"})
 
 
@@ -42,15 +44,27 @@ def sr_promises(ds: Dataset, kind: DocumentKind) -> Iterator[Fault]:
     for wanted in _ROOT_ITEMS:
         if not children(ds, wanted):
             yield Fault("draft-context", f"{_AIR}, PS3.16 TID 1001 and 1204", f"the root lacks {wanted.meaning!r}")
-    if not any(DISCLAIMER in str(item.get("TextValue", "")) for item in walk(ds)):
+    if not any(_says(_disclaimers(ds), item.get("TextValue")) for item in walk(ds)):
         yield Fault("draft-disclaimer", _OURS, "the draft disclaimer is missing")
     for item in walk(ds):
         if is_code(concept(item), codes.MEASUREMENT_GROUP):
             yield from _finding(item)
         if is_code(concept(item), codes.IMAGE_LIBRARY) and not children(item, codes.IMAGE_LIBRARY_GROUP):
             yield Fault("library", f"{_AIR}, PS3.16 TID 1600", "the Image Library names no image that was read")
+    if _ROOTS[kind] == "2000" and not any(child.get("ValueType") == "CONTAINER" for child in ds.get("ContentSequence") or ()):
+        yield Fault("tid-2000-section", f"{_OURS}, PS3.16 TID 2000 row 8", "the report has no section")
+    for study in ds.get("CurrentRequestedProcedureEvidenceSequence") or ():
+        if study.get("StudyInstanceUID") != ds.get("StudyInstanceUID") and not ds.get("ReferencedRequestSequence"):
+            yield Fault("evidence-study", "PS3.3 C.17.2.3", "current evidence is of another study than the document")
     yield from _schemes(ds)
     yield from _equipment(ds)
+
+
+def _disclaimers(ds: Dataset) -> tuple[str, ...]:
+    """The disclaimer in the language that the root names; in any, where it names none of ours."""
+    named = [concept(item, "ConceptCodeSequence") for item in children(ds, codes.LANGUAGE)]
+    tags = [code.value.split("-")[0] for code in named if code]
+    return tuple(PHRASES[tag].disclaimer for tag in tags if tag in PHRASES) or _DISCLAIMERS
 
 
 def _finding(group: Dataset) -> Iterator[Fault]:
@@ -76,7 +90,7 @@ def _schemes(ds: Dataset) -> Iterator[Fault]:
     known = {item.get("CodingSchemeDesignator") for item in ds.get("CodingSchemeIdentificationSequence") or ()}
     for element in ds.iterall():
         if element.keyword == "CodingSchemeDesignator" and element.value not in known:
-            yield Fault("scheme", "PS3.3 C.12.1.1.8", f"coding scheme {element.value!r} is not identified")
+            yield Fault("scheme", "PS3.3 table C.12-1", f"coding scheme {element.value!r} is not identified")
         if element.keyword in _SCHEME_PARTS and not element.value:
             yield Fault("code", "PS3.3 8.8", f"a code has an empty {element.keyword}")
 
@@ -103,7 +117,7 @@ def picture_promises(ds: Dataset, kind: DocumentKind) -> Iterator[Fault]:
 
 def _capture(ds: Dataset) -> Iterator[Fault]:
     yield from _fixed(ds, {"BurnedInAnnotation": "YES", "Modality": "OT"})
-    if BURNED_IN not in str(ds.get("ImageComments", "")):
+    if not _says(_BURNED_IN, ds.get("ImageComments")):
         yield Fault("picture-standing", _OURS, "Image Comments do not say that this is an AI draft")
     if not ds.get("SourceImageSequence"):
         yield Fault("picture-source", "PS3.3 C.7.6.1.1.4", "the picture does not name the image it was made from")
@@ -114,24 +128,22 @@ def _capture(ds: Dataset) -> Iterator[Fault]:
 
 def _state(ds: Dataset) -> Iterator[Fault]:
     texts = [text for note in ds.get("GraphicAnnotationSequence") or () for text in note.get("TextObjectSequence") or ()]
-    if not any(BURNED_IN in str(text.get("UnformattedTextValue", "")) for text in texts):
+    if not any(_says(_BURNED_IN, text.get("UnformattedTextValue")) for text in texts):
         yield Fault("state-standing", _OURS, "no text of the state says that this is an AI draft")
-    layers = {layer.get("GraphicLayer") for layer in ds.get("GraphicLayerSequence") or ()}
-    for note in ds.get("GraphicAnnotationSequence") or ():
-        if note.get("GraphicLayer") not in layers:
-            yield Fault("state-layer", "PS3.3 C.10.7", "an annotation lies in a layer that is not described")
-        for graphic in note.get("GraphicObjectSequence") or ():
-            if len(graphic.get("GraphicData") or []) != 2 * int(graphic.get("NumberOfGraphicPoints", 0)):
-                yield Fault("state-points", "PS3.3 C.10.5", "a line has another number of points than it says")
 
 
 def _page(ds: Dataset) -> Iterator[Fault]:
     yield from _fixed(ds, {"VerificationFlag": "UNVERIFIED", "MIMETypeOfEncapsulatedDocument": "application/pdf"})
-    if BURNED_IN not in str(ds.get("DocumentTitle", "")):
+    if not _says(_BURNED_IN, ds.get("DocumentTitle")):
         yield Fault("page-standing", _OURS, "the document's title does not say that this is an AI draft")
     data, length = bytes(ds.get("EncapsulatedDocument", b"")), int(ds.get("EncapsulatedDocumentLength", 0))
     if not data.startswith(b"%PDF-") or not data[:length].rstrip().endswith(b"%%EOF") or len(data) - length not in (0, 1):
         yield Fault("page-pdf", "PS3.3 C.24.2", "the encapsulated document is no whole PDF of the stated length")
+
+
+def _says(wanted: tuple[str, ...], text: object) -> bool:
+    """Whether the text holds one of the sentences; each language has its own."""
+    return any(one in str(text or "") for one in wanted)
 
 
 def _fixed(ds: Dataset, wanted: dict[str, str]) -> Iterator[Fault]:

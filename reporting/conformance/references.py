@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from pydicom import Dataset, charset
-from pydicom.uid import UID
 
 from reporting import clean
 from reporting.content import walk
 from reporting.context import Fault
 
 _EVIDENCE: Final = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
-_OWN_UIDS: Final = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+_OWN_UIDS: Final = ("SOPClassUID", "SOPInstanceUID")  # those of study and series are asked for by the modules that have them
 
 
 def reference_faults(ds: Dataset) -> Iterator[Fault]:
@@ -43,14 +42,16 @@ def _uids(ds: Dataset) -> Iterator[Fault]:
     meta = getattr(ds, "file_meta", None)
     if meta is not None:
         for own, named in (("SOPInstanceUID", "MediaStorageSOPInstanceUID"), ("SOPClassUID", "MediaStorageSOPClassUID")):
-            if meta.get(named) != ds.get(own):
+            if not meta.get(named):
+                yield Fault("file-meta", "PS3.10 7.1", f"{named} is missing (type 1)")
+            elif meta.get(named) != ds.get(own):
                 yield Fault("file-meta", "PS3.10 7.1", f"{named} differs from {own}")
-    if not UID(str(ds.get("SOPClassUID", ""))).name or any(not ds.get(keyword) for keyword in _OWN_UIDS):
-        yield Fault("identity", "PS3.3 C.12.1", "SOP Class, SOP Instance, Series or Study Instance UID is missing")
+    if any(not ds.get(keyword) for keyword in _OWN_UIDS):
+        yield Fault("identity", "PS3.3 C.12.1", "SOP Class UID or SOP Instance UID is missing")
 
 
 def _evidence(ds: Dataset) -> Iterator[Fault]:
-    """C.17.2.3: all that the tree refers to stands in the evidence, and the current evidence is of the document's own study."""
+    """C.17.2.3: all that the tree refers to stands in the evidence."""
     if "ContentSequence" not in ds:
         return
     evidence = evidence_of(ds)
@@ -58,9 +59,6 @@ def _evidence(ds: Dataset) -> Iterator[Fault]:
         for reference in item.get("ReferencedSOPSequence") or ():
             if str(reference.get("ReferencedSOPInstanceUID", "")) not in evidence:
                 yield Fault("evidence", "PS3.3 C.17.2.3", "an object is referenced that the evidence sequences lack")
-    for study in ds.get("CurrentRequestedProcedureEvidenceSequence") or ():
-        if study.get("StudyInstanceUID") != ds.get("StudyInstanceUID") and not ds.get("ReferencedRequestSequence"):
-            yield Fault("evidence-study", "PS3.3 C.17.2.3", "current evidence is of another study than the document")
 
 
 def _charset(ds: Dataset) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from inference.reading import Code
 from reporting import codes
-from reporting.content import concept, walk
+from reporting.content import concept, is_code, walk
 from reporting.context import Fault
 
 _TITLES_1500: Final = frozenset({"126000", "126001", "126002", "126003"})  # CID 7021
@@ -43,10 +43,6 @@ def template_of(ds: Dataset) -> str:
     return str(named[0].get("TemplateIdentifier", "")) if named else ""
 
 
-def is_code(found: Code | None, wanted: Code) -> bool:
-    return found is not None and (found.value, found.scheme) == (wanted.value, wanted.scheme)
-
-
 def children(item: Dataset, name: Code) -> list[Dataset]:
     """The item's children of this concept name."""
     return [child for child in item.get("ContentSequence") or () if is_code(concept(child), name)]
@@ -54,7 +50,7 @@ def children(item: Dataset, name: Code) -> list[Dataset]:
 
 def _measurement_report(ds: Dataset) -> Iterator[Fault]:
     title = concept(ds)
-    if title is None or title.scheme != "DCM" or title.value not in _TITLES_1500:
+    if title is None or (title.scheme == "DCM" and title.value not in _TITLES_1500):  # CID 7021 is extensible
         yield Fault("tid-1500-title", "PS3.16 TID 1500 row 1, CID 7021", "the title is none of a measurement report")
     yield from _observer(ds, "TID 1500 row 3")
     if not children(ds, codes.PROCEDURE_REPORTED):
@@ -77,16 +73,14 @@ def _diagnostic_report(ds: Dataset) -> Iterator[Fault]:
     if concept(ds) is None:
         yield Fault("tid-2000-title", "PS3.16 TID 2000 row 1", "the document has no title")
     if not children(ds, codes.LANGUAGE):
-        yield Fault("tid-2000-language", "PS3.16 TID 2000 row 2, TID 1204", "the language is not named")
-    yield from _observer(ds, "TID 2000 row 4")
+        yield Fault("tid-2000-language", "PS3.16 TID 2000 row 5, TID 1204", "the language is not named")
+    yield from _observer(ds, "TID 2000 row 7")
     sections = [child for child in ds.get("ContentSequence") or () if child.get("ValueType") == "CONTAINER"]
-    if not sections:
-        yield Fault("tid-2000-section", "PS3.16 TID 2000 row 7", "the report has no section")
     for section in sections:
         if concept(section) is None:
-            yield Fault("tid-2000-heading", "PS3.16 TID 2000 row 7, CID 7001", "a section has no heading")
+            yield Fault("tid-2000-heading", "PS3.16 TID 2000 row 8, CID 7001", "a section has no heading")
         if not section.get("ContentSequence"):
-            yield Fault("tid-2000-empty", "PS3.16 TID 2000 rows 8 to 10", "a section says nothing")
+            yield Fault("tid-2000-empty", "PS3.16 TID 2000 row 10, TID 2002", "a section says nothing")
 
 
 def _observer(ds: Dataset, row: str) -> Iterator[Fault]:

@@ -1,10 +1,12 @@
 """The table of codes against pydicom's dictionaries, which were made from the standard and not by us."""
 
 import pytest
+from pydicom import __dicom_version__
 from pydicom.sr._concepts_dict import concepts
 
 from inference.reading import Code, Decision, Urgency
 from reporting import codes
+from reporting.wording import LANGUAGES
 
 KNOWN = {
     (scheme, value): {meaning for meanings in by_keyword.values() for v, (meaning, _) in meanings.items() if v == value}
@@ -13,7 +15,7 @@ KNOWN = {
     for value in held
     if any((code.scheme, code.value) == (scheme, value) for code in codes.all_codes())
 }
-NOT_IN_PYDICOM = {"C0034375", "en"}  # UMLS and RFC 5646 are not among its schemes
+NOT_IN_PYDICOM = {"C0034375", "en", "de", "es"}  # UMLS and RFC 5646 are not among its schemes
 
 
 def test_every_code_stands_once_with_one_meaning():
@@ -56,3 +58,15 @@ def test_modality_codes_are_the_defined_terms():
 )
 def test_scheme_uids_of_ps3_16_table_8_1(designator: str, uid: str):
     assert codes.SCHEMES[designator].uid == uid
+
+
+def test_the_version_named_is_the_one_compared_with():
+    """The meanings above are those of this edition of PS3.16; another one needs another look."""
+    assert codes.SCHEMES["DCM"].version == __dicom_version__
+    assert codes.SCHEMES[codes.PRIVATE_SCHEME].version
+
+
+def test_languages_are_those_that_documents_speak():
+    assert set(codes.LANGUAGES) == set(LANGUAGES)
+    assert codes.language("es") is codes.LANGUAGES["es"]
+    assert codes.language("es-MX") == Code("es-MX", "RFC5646", "Spanish (MX)")

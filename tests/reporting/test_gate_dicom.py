@@ -1,20 +1,14 @@
-"""Every planted fault is caught by the rule it breaks; our own objects and other makers' valid reports raise no alarm."""
+"""Every planted fault is caught by the rule it breaks; our own objects raise no alarm."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import dcmread
-from pydicom.uid import UID
 
-from reporting.clean import quiet_headers
-from reporting.conformance import check, faults_of, standard_faults
+from reporting.conformance import check, faults_of
 from reporting.context import DocumentKind
 from reporting.errors import DocumentError
 from tests.reporting.dicom_faults import PLANTED, F, plant, sound
@@ -52,38 +46,3 @@ def test_damaged_bytes_never_pass_silently_and_never_raise(place: int, noise: by
     cut = content[:place] + noise + content[place + len(noise) :]
     faults_of(replace(sound()[F], content=cut))  # must not raise
     assert faults_of(replace(sound()[F], content=content[:place])) != () or place >= len(content)
-
-
-def reports(corpus: Path) -> list[Path]:
-    found = []
-    with quiet_headers():
-        for path in sorted(corpus.rglob("*.dcm")):
-            try:
-                ds = dcmread(path, stop_before_pixels=True)
-            except Exception:  # noqa: BLE001
-                continue
-            if "SR" in UID(str(ds.get("SOPClassUID", ""))).name and "ContentSequence" in ds:
-                found.append(path)
-    return found
-
-
-# Reports of the corpus that dciodvfy too finds at fault: what the gate says of them is no false alarm
-KNOWN_FAULTY = "Error"
-
-
-def test_valid_reports_of_other_makers_raise_no_alarm(dicom_corpus: Path) -> None:
-    if not shutil.which("dciodvfy"):
-        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
-    judged = 0
-    for path in reports(dicom_corpus):
-        done = subprocess.run(
-            ["dciodvfy", "-new", path], capture_output=True, text=True, errors="replace", timeout=60, check=False
-        )
-        if any(line.startswith(KNOWN_FAULTY) for line in (done.stdout + done.stderr).splitlines()):
-            continue
-        judged += 1
-        with quiet_headers():
-            faults = standard_faults(dcmread(path))
-        assert faults == (), (path.name, [str(fault) for fault in faults])
-    if not judged:
-        pytest.skip("the corpus holds no structured report that dciodvfy finds without error")

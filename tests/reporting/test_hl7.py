@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import hl7
@@ -18,6 +17,7 @@ from reporting.conformance.hl7 import hl7_faults
 from reporting.context import Document, DocumentKind, Predecessor
 from reporting.documents import build_documents
 from reporting.hl7 import escape
+from tests.reporting.hl7_faults import PLANTED, plant, sound
 from tests.reporting.samples import OPTIONS, context, header, reading, unassessed
 
 ORU = replace(OPTIONS, kinds=frozenset({DocumentKind.HL7_ORU}))
@@ -108,34 +108,11 @@ def test_text_cannot_forge_a_segment(hostile: str) -> None:
     assert all(fields[11] in ("R", "X") for fields in segments(document, "OBX"))
 
 
-PLANTED: dict[str, tuple[Callable[[str], str], str]] = {
-    "no message type": (lambda m: m.replace("ORU^R01^ORU_R01", ""), "hl7-required"),
-    "another version": (lambda m: m.replace("|2.5.1|", "|2.3|"), "hl7-header"),
-    "another character set named": (lambda m: m.replace("UNICODE UTF-8", "8859/1"), "hl7-header"),
-    "long control id": (lambda m: re.sub(r"\|([A-Z2-7]{20})\|", r"|\1X|", m), "hl7-control-id"),
-    "time without offset": (lambda m: m.replace("+0100", "", 1), "hl7-time"),
-    "no patient": (lambda m: re.sub(r"PID[^\r]*\r", "", m), "hl7-structure"),
-    "segments in another order": (lambda m: re.sub(r"(ORC[^\r]*\r)(OBR[^\r]*\r)", r"\2\1", m), "hl7-structure"),
-    "line feeds": (lambda m: m.replace("\r", "\r\n"), "hl7-structure"),
-    "no last carriage return": (lambda m: m[:-1], "hl7-structure"),
-    "final result": (lambda m: m.replace("|R|||", "|F|||", 1), "hl7-status"),
-    "preliminary report": (lambda m: m.replace("|RAD|R", "|RAD|P"), "hl7-status"),
-    "gap in the numbers": (lambda m: m.replace("OBX|3|", "OBX|33|"), "hl7-set-id"),
-    "percent sign in a number": (lambda m: m.replace("|93.14|", "|93.14 %|"), "hl7-number"),
-    "code without system": (lambda m: m.replace("52101004^Present^SCT", "52101004^Present"), "hl7-code"),
-    "unknown value type": (lambda m: m.replace("|TX|", "|ED|", 1), "hl7-value-type"),
-    "empty value": (lambda m: m.replace("|93.14|", "||"), "hl7-required"),
-    "no disclaimer": (lambda m: m.replace("AI draft, not a diagnosis", "Report"), "hl7-disclaimer"),
-}
-
-
 @pytest.mark.parametrize("name", PLANTED)
 def test_the_gate_catches(name: str) -> None:
-    change, rule = PLANTED[name]
-    message = oru().content.decode()
-    changed = change(message)
-    assert changed != message
-    assert rule in {fault.rule for fault in hl7_faults(changed.encode())}
+    planted = plant(PLANTED[name])
+    assert planted.content != sound().content
+    assert PLANTED[name].rule in {fault.rule for fault in hl7_faults(planted.content)}
 
 
 def test_bytes_that_are_not_utf_8() -> None:

@@ -13,7 +13,7 @@ import pypdfium2
 import pytest
 from pydicom import Dataset, dcmread
 
-from inference.reading import Decision, DraftReport, Frame, HeadVersion, HeatMap, Reading, Sentence
+from inference.reading import Decision, DraftReport, Frame, HeadVersion, HeatMap, Method, Reading, Sentence
 from reporting.context import DocumentKind
 from reporting.documents import build_documents
 from tests.reporting.samples import OPTIONS, context, frame_of, header, reading, unassessed
@@ -55,7 +55,10 @@ def test_the_page_says_what_the_reading_says() -> None:
         checked="BiomedGPT's own inference",
     )
     heads = (HeadVersion("calibration", "site A", "3", "e" * 64),)
-    text = page(build(replace(reading(phantom=True), draft=draft, heads=heads, heat_maps=(WARM,))))
+    first, *rest = reading(phantom=True).findings
+    findings = (replace(first, method=Method.CALIBRATED, aggregation="highest of 3 images"), *rest)
+    read = replace(reading(phantom=True), findings=findings, draft=draft, heads=heads, heat_maps=(WARM,))
+    text = page(build(read))
     for said in (
         "AI DRAFT, NOT FOR DIAGNOSIS",
         "phantom – not for patients",
@@ -72,6 +75,7 @@ def test_the_page_says_what_the_reading_says() -> None:
         "Not mentioned in the draft: Pneumothorax",
         "where the score rests (made up)",
         "calibration site A 3",
+        "calibrated on labelled images of the site, highest of 3 images",
         "2 instances not read: no pixels.",
         "BiomedGPT 2.0",
     ):
