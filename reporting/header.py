@@ -62,6 +62,7 @@ _TYPE_2: Final = (
     "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
 )  # fmt: skip
 _TYPE_3: Final = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientWeight", "PatientSize", "PatientBirthTime")
+_ISSUERS: Final = ("IssuerOfPatientIDQualifiersSequence", "IssuerOfAccessionNumberSequence")
 
 
 def encode(ds: Dataset) -> bytes:
@@ -93,9 +94,23 @@ def patient_and_study(ds: Dataset, source: SourceStudy) -> None:
     put(ds, **{keyword: value for keyword in _TYPE_3 if (value := source.text(keyword))})
     sex = source.text("PatientSex")
     put(ds, PatientSex=sex if sex in _SEXES else "")
+    for keyword in _ISSUERS:
+        if issuers := [item for found in clean.items(source.first, keyword) if (item := _issuer(found))]:
+            put(ds, **{keyword: issuers})
     _deidentification(ds, source)
     if source.procedures:
         put(ds, ProcedureCodeSequence=[coded(code) for code in source.procedures])
+
+
+def _issuer(found: Dataset) -> Dataset:
+    """Who gave a number out: without it equal numbers of two issuers would meet (PS3.3 10.14 and table 10-17)."""
+    names = {keyword: clean.text(found, keyword) for keyword in ("LocalNamespaceEntityID", "UniversalEntityID")}
+    kind = clean.text(found, "UniversalEntityIDType")
+    if names["UniversalEntityID"] and kind:
+        names["UniversalEntityIDType"] = kind
+    else:
+        del names["UniversalEntityID"]
+    return put(Dataset(), **{keyword: value for keyword, value in names.items() if value})
 
 
 def _deidentification(ds: Dataset, source: SourceStudy) -> None:
