@@ -62,7 +62,8 @@ class Frame:
 
     ``pixels``: uint8, (rows, columns) grey or (rows, columns, 3) RGB, 0 black to 255 white, after the modality LUT,
     VOI window and photometric interpretation (PS3.4 N.2), MONOCHROME1 already inverted.
-    ``pixel_spacing_mm``: (between rows, between columns), or None where the file does not say.
+    ``pixel_spacing_mm``: (between rows, between columns) of the image, or None where the file does not say.
+    ``full_size``: (rows, columns) of the image where ``pixels`` show it smaller; places in it are given in pixels of that size.
     ``modality``, ``body_part``, ``view`` are the DICOM defined terms as sent, upper case; empty where absent.
     """
 
@@ -73,6 +74,12 @@ class Frame:
     view: str = ""
     window: str = ""  # how the values were mapped, for a person: "window 1 of file (C 40 W 400)"
     pixel_spacing_mm: tuple[float, float] | None = None
+    full_size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of the image, of which ``pixels`` may show a smaller picture."""
+        return self.full_size or (self.pixels.shape[0], self.pixels.shape[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,17 @@ _RGB_IDS = ((82, 71, 66), (114, 103, 98))  # component identifiers "RGB" and "rg
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Size as coded. ``ended``: the end marker is there. ``applications``: APPn payloads by n (JPEG only)."""
+    """Size as coded.
+
+    ``ended``: the end marker is there. ``signed``: JPEG 2000 only. ``applications``: APPn payloads by n (JPEG only).
+    """
 
     rows: int
     columns: int
     components: int
     precision: int
     ended: bool
+    signed: bool = False
     component_ids: tuple[int, ...] = ()
     applications: dict[int, bytes] = field(default_factory=dict)
 
@@ -74,7 +78,7 @@ def _parse_jpeg(data: bytes) -> Codestream | None:
 def _jpeg_frame(data: bytes, at: int, applications: dict[int, bytes]) -> Codestream:
     precision, rows, columns, components = struct.unpack(">BHHB", data[at : at + 6])
     ids = tuple(data[at + 6 + 3 * index] for index in range(components))
-    return Codestream(rows, columns, components, precision, _ended(data), ids, applications)
+    return Codestream(rows, columns, components, precision, _ended(data), component_ids=ids, applications=applications)
 
 
 def _parse_jpeg2000(data: bytes) -> Codestream | None:
@@ -84,4 +88,4 @@ def _parse_jpeg2000(data: bytes) -> Codestream | None:
         return None
     right, bottom, left, top = struct.unpack(">4I", data[at + 8 : at + 24])
     components, depth = struct.unpack(">HB", data[at + 40 : at + 43])
-    return Codestream(bottom - top, right - left, components, (depth & 0x7F) + 1, _ended(data))
+    return Codestream(bottom - top, right - left, components, (depth & 0x7F) + 1, _ended(data), bool(depth & 0x80))

@@ -58,3 +58,12 @@ def view(header: Dataset) -> str:
 
 def _text(scope: Dataset, keyword: str) -> str:
     return str(scope.get(keyword, "") or "").strip()
+
+
+def mammographic_view(header: Dataset) -> tuple[str, ...]:
+    """Side, view and modifiers (PS3.3 C.8.11.7.1, CID 4015); empty where side or view is unknown."""
+    side = _text(header, "ImageLaterality") or _text(header, "Laterality")
+    stated = view(header)
+    codes = header.get("ViewCodeSequence") or [Dataset()]
+    modifiers = sorted(_text(item, "CodeValue") for item in codes[0].get("ViewModifierCodeSequence") or [])
+    return (side.upper(), stated, *modifiers) if side and stated else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import zlib
@@ -22,6 +23,7 @@ from dicom_node.pixels.quiet import quiet
 DEFER_BYTES = 1 << 20  # a longer element (a document, a waveform) is read only when it is asked for
 INFLATED_BYTES = 512 << 20  # what a deflated file may grow to in memory
 _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
+_PIXEL_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OV", b"UN"})
 _IDENTITY = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _CAREFUL_ABOVE = 1 << 16
@@ -54,16 +56,29 @@ class Instance:
         return str(self.header.get("SOPInstanceUID", "") or "")
 
 
+class LongHeader(Exception):  # noqa: N818
+    """More of the file was read than the header of a plain image has."""
+
+
 class _ClampedReader(io.BufferedReader):
-    """Never asks for more bytes than the file has: a length field that lies must not reserve memory."""
+    """Never asks for more bytes than the file has: a length field that lies must not reserve memory.
+
+    ``left``: how many bytes may still be read before it raises LongHeader; what is passed over does not count.
+    """
+
+    left: float = math.inf
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _CAREFUL_ABOVE:
             size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
-        return super().read(size)
+        content = super().read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise LongHeader
+        return content
 
 
-def open_bounded(path: Path) -> BinaryIO:
+def open_bounded(path: Path) -> _ClampedReader:
     """The file, for reading. Raises StorageError where it cannot be opened: it may be there later."""
     try:
         return _ClampedReader(io.FileIO(path))
@@ -71,37 +86,41 @@ def open_bounded(path: Path) -> BinaryIO:
         raise StorageError(f"{path} cannot be opened: {error.strerror}") from error
 
 
-def open_data_set(instance: Instance) -> BinaryIO:
-    """The bytes in which ``instance.pixels.offset`` counts: the file, or its inflated form."""
-    file = open_bounded(instance.path)
-    if instance.transfer_syntax != DeflatedExplicitVRLittleEndian:
+def open_data_set(path: Path, transfer_syntax: str) -> BinaryIO:
+    """The bytes in which ``PixelPlace.offset`` counts: the file, or its inflated form."""
+    file = open_bounded(path)
+    if transfer_syntax != DeflatedExplicitVRLittleEndian:
         return file
     with file, quiet():
         _read_meta(file)
         return _inflated(file)
 
 
-def read_instance(path: Path) -> Instance:
-    """Read a DICOM file up to its pixel data.
+def read_here(path: Path, limit: float = math.inf) -> Instance:
+    """Read a DICOM file up to its pixel data, in this process.
 
-    Raises PixelError where it is not DICOM or is damaged before its pixels, StorageError where it cannot be opened.
+    Raises PixelError where it is not DICOM or is damaged before its pixels, StorageError where it cannot be opened, LongHeader
+    past ``limit`` bytes of header, or where there is a limit and the file is deflated.
     """
     with open_bounded(path) as file, quiet():
+        file.left = limit
         try:
             return _read(path, file)
-        except PixelError:
+        except (PixelError, LongHeader, MemoryError):
             raise
         except Exception as error:  # pydicom raises nearly anything on damaged bytes
             raise PixelError(f"its header is damaged ({type(error).__name__})") from error
 
 
-def _read(path: Path, file: BinaryIO) -> Instance:
+def _read(path: Path, file: _ClampedReader) -> Instance:
     preamble, meta = _read_meta(file)
     syntax = str(meta.get("TransferSyntaxUID", "") or "") or _guess_syntax(file)
+    if syntax == DeflatedExplicitVRLittleEndian and file.left < math.inf:
+        raise LongHeader
     source = _inflated(file) if syntax == DeflatedExplicitVRLittleEndian else file
     implicit, little = _encoding(syntax)
     data_set = read_dataset(source, implicit, little, stop_when=_at_pixels, defer_size=DEFER_BYTES)
-    place = _pixel_place(source, implicit, little)
+    place = _pixel_place(source, little)
     header = FileDataset(str(path), data_set, preamble, meta, implicit, little)
     header.set_original_encoding(implicit, little, data_set._character_set)
     if not len(header):
@@ -153,7 +172,7 @@ def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return tag in _PIXEL_KEYWORDS
 
 
-def _pixel_place(file: BinaryIO, implicit: bool, little: bool) -> PixelPlace | None:
+def _pixel_place(file: BinaryIO, little: bool) -> PixelPlace | None:
     """Read the element header at which the data set reader stopped."""
     order = "<" if little else ">"
     start = file.read(8)
@@ -163,7 +182,7 @@ def _pixel_place(file: BinaryIO, implicit: bool, little: bool) -> PixelPlace | N
     keyword = _PIXEL_KEYWORDS.get(group << 16 | element)
     if keyword is None:
         return None
-    long_form = b"" if implicit else file.read(4)
-    vr = "OW" if implicit else start[4:6].decode("ascii", "replace")
-    length: int = struct.unpack(order + "I", start[4:] if implicit else long_form)[0]
+    explicit = start[4:6] in _PIXEL_VRS  # whatever the file meta says: as a length those letters would be odd, so none
+    vr = start[4:6].decode("ascii") if explicit else "OW"
+    length: int = struct.unpack(order + "I", file.read(4) if explicit else start[4:])[0]
     return PixelPlace(keyword, vr, file.tell(), None if length == _UNDEFINED_LENGTH else length)

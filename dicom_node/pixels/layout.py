@@ -12,7 +12,9 @@ from dicom_node.errors import PixelError
 from dicom_node.pixels.instances import Instance, PixelPlace
 
 FRAME_BYTES = 256 << 20  # the largest decoded frame accepted; the largest radiographs are near 60 MiB
+WIDE_FRAME_BYTES = 64 << 20  # the same of more than 16 bits: each pixel is computed, in several times as much memory
 FRAMES = 100_000  # the most of one instance; the largest enhanced series are near 50,000
+TABLE_BITS = 16  # stored values of more bits, and floats, are computed pixel by pixel
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"})
 _LEADING_NUMBER = re.compile(r"\s*(\d{1,9})")
@@ -38,6 +40,16 @@ class Layout:
         """Length of one uncompressed frame in the file; frames of single-bit pixels need not end on a byte (PS3.5 8.1.1)."""
         size = Fraction(self.rows * self.columns * self.samples * self.bits_allocated, 8)
         return size * 2 / 3 if self.photometric == "YBR_FULL_422" else size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a decoded frame: (rows, columns), or (rows, columns, 3)."""
+        return (self.rows, self.columns, 3)[: 3 if self.samples == 3 else 2]
+
+    @property
+    def is_tabular(self) -> bool:
+        """Grey of so few bits that a table of all stored values is smaller than a picture."""
+        return self.samples == 1 and self.bits_allocated <= TABLE_BITS
 
     @property
     def decoded_frame_bytes(self) -> int:
@@ -92,8 +104,9 @@ def _check(layout: Layout) -> None:
         raise PixelError(f"its Photometric Interpretation ({name}) with {layout.samples} samples per pixel is not supported")
     if layout.planar not in (0, 1):
         raise PixelError("its Planar Configuration is neither 0 nor 1")
-    if layout.decoded_frame_bytes > FRAME_BYTES:
-        raise PixelError(f"a frame of {layout.rows} × {layout.columns} is larger than {FRAME_BYTES >> 20} MiB")
+    most = FRAME_BYTES if layout.bits_allocated <= TABLE_BITS else WIDE_FRAME_BYTES
+    if layout.decoded_frame_bytes > most:
+        raise PixelError(f"a frame of {layout.rows} × {layout.columns} is larger than {most >> 20} MiB")
 
 
 def _with_frames(layout: Layout, header: Dataset, place: PixelPlace) -> Layout:

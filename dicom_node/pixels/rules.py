@@ -1,69 +1,65 @@
-"""What of a study is read, by modality: one table, so that a reader of a result can know what was looked at."""
+"""What of a study is read, by modality. The rules themselves are data (config/frames.yaml): see ``rules_file``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-
-MOST_FRAMES = 64  # of one study, whatever it holds: a study must not keep the others waiting
+from enum import StrEnum
 
 
-class Kind(Enum):
-    PROJECTION = "every image, its first frame"
-    STACK = "slices in anatomical order, evenly sampled per series"
-    CLIP = "frames in time order, evenly sampled per image"
-    SINGLE = "the first frame of each image"
+class Take(StrEnum):
+    """How the frames of a series or an image are chosen."""
+
+    IMAGES = "images"  # every image; of a multi-frame one its first frame
+    VIEWS = "views"  # one image for each view of a series' modality: the last one made; of a multi-frame one its middle frame
+    SLICES = "slices"  # of a series: slices in anatomical order, evenly sampled
+    CLIPS = "clips"  # of each image: the frames it names as key frames, else frames in time order, evenly sampled
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWindow:
+    """A window in modality units (HU in CT), shown instead of the file's own."""
+
+    name: str
+    center: float
+    width: float
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``most``: frames taken of one series (STACK) or of one image (the others)."""
+    """``most``: frames taken of one series (SLICES) or of one image (the others).
 
-    kind: Kind
-    most: int
+    ``windows``: each chosen frame is shown once for each, None being the file's own. ``only_regions``: what lies outside an
+    ultrasound image's two-dimensional regions is made black.
+    """
+
+    take: Take
+    most: int = 1
+    windows: tuple[NamedWindow | None, ...] = (None,)
+    only_regions: bool = False
 
 
-OTHER = Rule(Kind.SINGLE, 1)
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("CR", "DX", "MG", "RG", "IO", "PX"), Rule(Kind.PROJECTION, 1)),
-    **dict.fromkeys(("RF", "XA"), Rule(Kind.CLIP, 8)),
-    **dict.fromkeys(("CT", "MR", "PT", "NM"), Rule(Kind.STACK, 16)),
-    **dict.fromkeys(("US", "IVUS", "ES"), Rule(Kind.CLIP, 8)),
-}
+@dataclass(frozen=True, slots=True)
+class FrameRules:
+    """``most_frames`` of one study, whatever it holds: a study must not keep the others waiting."""
 
-# Objects that may lie in a study and are no picture to read, by modality.
-NOT_AN_IMAGE: dict[str, str] = {
-    "SR": "it is a structured report, not an image",
-    "KO": "it is a key object selection, not an image",
-    "PR": "it is a presentation state, not an image",
-    "SEG": "it is a segmentation of other images, not an image",
-    "RTPLAN": "it is a radiotherapy plan, not an image",
-    "RTSTRUCT": "it is a radiotherapy structure set, not an image",
-    "RTDOSE": "it holds radiation dose values, not an image",
-    "RTRECORD": "it is a radiotherapy treatment record, not an image",
-    "REG": "it is a spatial registration, not an image",
-    "FID": "it holds spatial fiducials, not an image",
-    "RWV": "it is a real world value mapping, not an image",
-    "ANN": "it holds annotations, not an image",
-    "DOC": "it is an encapsulated document, not an image",
-    "M3D": "it is a model for manufacturing, not an image",
-    "PLAN": "it is a plan, not an image",
-    "ECG": "it is an electrocardiogram, not an image",
-    "EPS": "it is a waveform, not an image",
-    "HD": "it is a hemodynamic waveform, not an image",
-    "AU": "it is an audio recording, not an image",
-    "SM": "it is a tile of a whole-slide image, which is not read",
-}
+    by_modality: dict[str, Rule]
+    other: Rule
+    most_frames: int
 
-# The same by SOP Class, for objects whose modality says something else (PS3.4 B.5).
-NOT_AN_IMAGE_CLASS: dict[str, str] = {
-    "1.2.840.10008.1.3.10": "it is a directory of files (DICOMDIR), not an image",
-    "1.2.840.10008.5.1.4.1.1.66.4": NOT_AN_IMAGE["SEG"],
-    "1.2.840.10008.5.1.4.1.1.66.7": NOT_AN_IMAGE["SEG"],
-    "1.2.840.10008.5.1.4.1.1.30": "it is a parametric map of computed values, not an image",
-    "1.2.840.10008.5.1.4.1.1.66": "it holds raw data, not an image",
-    "1.2.840.10008.5.1.4.1.1.481.2": NOT_AN_IMAGE["RTDOSE"],
-    "1.2.840.10008.5.1.4.1.1.77.1.6": NOT_AN_IMAGE["SM"],
-    "1.2.840.10008.5.1.4.1.1.104.1": NOT_AN_IMAGE["DOC"],
-    "1.2.840.10008.5.1.4.1.1.104.2": NOT_AN_IMAGE["DOC"],
-}
+    def of(self, modality: str) -> Rule:
+        return self.by_modality.get(modality, self.other)
+
+
+_PROJECTIONS = ("CR", "DX", "RG", "IO", "PX")
+DEFAULT_RULES = FrameRules(
+    by_modality={
+        **dict.fromkeys(_PROJECTIONS, Rule(Take.IMAGES)),
+        "MG": Rule(Take.VIEWS),
+        **dict.fromkeys(("RF", "XA"), Rule(Take.CLIPS, 8)),
+        **dict.fromkeys(("CT", "MR", "PT", "NM"), Rule(Take.SLICES, 16)),
+        **dict.fromkeys(("US", "IVUS"), Rule(Take.CLIPS, 8, only_regions=True)),
+        "ES": Rule(Take.CLIPS, 8),
+    },
+    other=Rule(Take.IMAGES),
+    most_frames=64,
+)

@@ -11,10 +11,8 @@ from pydicom import Dataset
 
 from dicom_node.errors import PixelError
 from dicom_node.pixels.groups import frame_scopes, frame_value
-from dicom_node.pixels.layout import Layout
-from dicom_node.pixels.lut import Values, lut_of
-
-TABLE_BITS = 16  # stored values of more bits, and floats, are computed pixel by pixel
+from dicom_node.pixels.layout import TABLE_BITS, Layout
+from dicom_node.pixels.lut import Values, looked_up, lut_of
 
 
 def number(value: object) -> float | None:
@@ -29,19 +27,20 @@ def number(value: object) -> float | None:
     return result if math.isfinite(result) else None
 
 
-def is_tabular(layout: Layout, pixels: NDArray[Any]) -> bool:
-    return layout.bits_allocated <= TABLE_BITS and pixels.dtype.kind in "ui" and pixels.dtype.itemsize <= 2
+def stored_values(layout: Layout) -> Values:
+    """The value of each of the 2**Bits Stored patterns, sign extended (PS3.5 8.1.1)."""
+    return _signed(np.arange(1 << layout.bits_stored, dtype=np.int64), layout).astype(np.float64)
 
 
-def stored_table(layout: Layout, bits: int, right_aligned: bool) -> Values:
-    """Stored value for each of the 2**``bits`` patterns of a cell: unused bits dropped, sign extended (PS3.5 8.1.1).
+def patterns(layout: Layout, right_aligned: bool) -> NDArray[np.intp]:
+    """Which pattern each value of a cell holds: the place in ``stored_values``. Unused bits are dropped.
 
     Overlays once lived in the unused bits (retired PS3.3 C.9.2), so they must not reach the picture. ``right_aligned``:
     a codec gave the values, so that High Bit no longer counts.
     """
     shift = 0 if right_aligned else max(0, layout.high_bit + 1 - layout.bits_stored)
-    cells = (np.arange(1 << bits, dtype=np.int64) >> shift) & ((1 << layout.bits_stored) - 1)
-    return _signed(cells, layout).astype(np.float64)
+    cells = np.arange(1 << 8 * max(1, layout.bits_allocated // 8), dtype=np.intp)
+    return (cells >> shift) & ((1 << layout.bits_stored) - 1)
 
 
 def _signed(cells: NDArray[np.int64], layout: Layout) -> NDArray[np.int64]:
@@ -94,7 +93,7 @@ def rgb8(pixels: NDArray[Any], layout: Layout) -> NDArray[np.uint8]:
         return pixels
     if pixels.dtype.itemsize <= 2:
         table = np.minimum(np.arange(1 << 8 * pixels.dtype.itemsize) * (255 / top) + 0.5, 255).astype(np.uint8)
-        return cast("NDArray[np.uint8]", table[pixels])
+        return looked_up(table, pixels)
     return np.minimum(pixels * (255 / top) + 0.5, 255).astype(np.uint8)
 
 

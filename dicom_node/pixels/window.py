@@ -24,15 +24,21 @@ class Mapping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Center and width in modality units. ``function``: LINEAR, LINEAR_EXACT or SIGMOID; ``index``: its place in the file."""
+    """Center and width in modality units. ``function``: LINEAR, LINEAR_EXACT or SIGMOID.
+
+    ``index``: its place in the file; 0 for a window of the rules, which has a ``name``.
+    """
 
     center: float
     width: float
     function: str
     index: int
+    name: str = ""
 
     @property
     def label(self) -> str:
+        if self.name:
+            return f"{self.name} window (C {self.center:g} W {self.width:g})"
         function = "" if self.function == "LINEAR" else f" {self.function}"
         return f"window {self.index} of file (C {self.center:g} W {self.width:g}{function})"
 

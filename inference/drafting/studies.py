@@ -58,7 +58,7 @@ def choose_images(frames: Sequence[Frame], limit: int) -> list[Frame]:
 
 def _rank(frame: Frame) -> tuple[int, int, float]:
     group = next((group for group in _VIEWS if frame.view in group), (frame.view,))
-    return group.index(frame.view), -frame.pixels.shape[0] * frame.pixels.shape[1], -_range(frame)
+    return group.index(frame.view), -frame.size[0] * frame.size[1], -_range(frame)
 
 
 def _range(frame: Frame) -> float:

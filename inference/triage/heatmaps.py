@@ -66,7 +66,7 @@ def heat_maps(triage: Triage, frame: Frame, directions: Directions) -> tuple[Hea
         image = triage.transform(Image.fromarray(frame.pixels))[None].to(device)  # (1, 3, size, size)
         lines = torch.from_numpy(np.stack(list(directions.values()))).to(device)  # (findings, width)
         values = relevance(net, tower, image, lines).cpu().numpy()
-    box = seen_box(triage.transform, *frame.pixels.shape[:2])
+    box = seen_box(triage.transform, *frame.size)
     return tuple(HeatMap(key, frame.source, _rounded(grid), box, METHOD) for key, grid in zip(directions, values, strict=True))
 
 

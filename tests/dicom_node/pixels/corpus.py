@@ -28,6 +28,7 @@ class Row:
     golden_last: str
     frames: str
     mean: str
+    spread: str
     pydicom: str
 
     @property
@@ -52,6 +53,7 @@ def rows() -> list[Row]:
                 line["golden_last_frame"] if line["golden_last_frame"].endswith(".png") else "",
                 line["frames"],
                 line["golden_full_mean"],
+                line["golden_full_std"],
                 line["pydicom_pixels"],
             )
             for line in csv.DictReader(file)
@@ -71,3 +73,14 @@ def difference(shown: NDArray[np.uint8], golden: str) -> float:
         ours_8 = np.repeat(ours_8[..., np.newaxis], 3, axis=-1)
     assert ours_8.shape == wanted.shape
     return float(np.abs(ours_8 - wanted).mean())
+
+
+def fragments(content: bytes) -> list[bytes]:
+    """The fragments of explicit little-endian encapsulated pixel data, without the Basic Offset Table; closed or not."""
+    at = content.rindex(b"\xe0\x7f\x10\x00O") + 12
+    found = []
+    while content[at : at + 4] == b"\xfe\xff\x00\xe0":
+        length = int.from_bytes(content[at + 4 : at + 8], "little")
+        found.append(content[at + 8 : at + 8 + length])
+        at += 8 + length
+    return found[1:]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, Sequence
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -43,14 +43,22 @@ def _set_pixels(made: Dataset, pixels: NDArray[Any]) -> None:
     made.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
 
 
+def item(**elements: Any) -> Sequence:
+    """A sequence of one item."""
+    made = Dataset()
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    return Sequence([made])
+
+
 def write(path: Path, made: Dataset, syntax: str = ExplicitVRLittleEndian) -> Path:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = made.get("SOPClassUID", CTImageStorage)
-    meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2")
-    meta.TransferSyntaxUID = syntax
-    made.file_meta = meta
-    made.preamble = b"\0" * 128
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # some are wrong on purpose
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = made.get("SOPClassUID", CTImageStorage)
+        meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2")
+        meta.TransferSyntaxUID = syntax
+        made.file_meta = meta
+        made.preamble = b"\0" * 128
         made.save_as(path, enforce_file_format=True)
     return path

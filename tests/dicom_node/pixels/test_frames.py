@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 from dicom_node.errors import PixelError
 from dicom_node.pixels import Instance, Selection, read_instance, select_frames
 from dicom_node.pixels.instances import PixelPlace
-from dicom_node.pixels.rules import MOST_FRAMES, RULES
+from dicom_node.pixels.rules import DEFAULT_RULES, NamedWindow, Rule, Take
 
 from .corpus import FOLDER, Row, needs_corpus, rows
 from .made import dataset
@@ -53,7 +54,7 @@ def test_every_projection_is_read_in_series_and_instance_order() -> None:
     selection = select_frames(study)
     assert uids(selection) == [f"1.{n}" for n in range(6)]
     assert selection.skipped == ()
-    first, number = selection.chosen[0]
+    first, number, _ = selection.chosen[0]
     assert (first.sop_instance_uid, number) == ("1.0", 1)
 
 
@@ -69,7 +70,7 @@ def test_slices_without_position_are_read_as_numbered() -> None:
 
 
 def test_many_slices_are_sampled_evenly_and_the_others_named() -> None:
-    most = RULES["CT"].most
+    most = DEFAULT_RULES.of("CT").most
     selection = select_frames(slices(10 * most))
     places = [int(uid.rsplit(".", 1)[1]) for uid in uids(selection)]
     assert len(places) == most
@@ -82,7 +83,7 @@ def test_many_slices_are_sampled_evenly_and_the_others_named() -> None:
 def test_a_study_is_read_to_a_limit() -> None:
     study = [one for number in range(9) for one in slices(20, f"1.2.{number}", number)]
     selection = select_frames(study)
-    assert len(selection.chosen) == MOST_FRAMES
+    assert len(selection.chosen) == DEFAULT_RULES.most_frames
     assert {uid.rsplit(".", 1)[0] for uid in uids(selection)} == {f"1.2.{number}" for number in range(9)}
     assert len(selection.chosen) + len(selection.skipped) == len(study)
 
@@ -90,8 +91,8 @@ def test_a_study_is_read_to_a_limit() -> None:
 def test_a_clip_is_sampled_and_a_multi_frame_projection_gives_its_first() -> None:
     clip = instance("1.1", "US", NumberOfFrames=80)
     film = instance("1.2", "DX", NumberOfFrames=80)
-    assert [number for _, number in select_frames([clip]).chosen] == [6, 16, 26, 36, 46, 56, 66, 76]
-    assert [number for _, number in select_frames([film]).chosen] == [1]
+    assert [number for _, number, _ in select_frames([clip]).chosen] == [6, 16, 26, 36, 46, 56, 66, 76]
+    assert [number for _, number, _ in select_frames([film]).chosen] == [1]
 
 
 def test_an_enhanced_stack_is_ordered_by_its_groups() -> None:
@@ -110,7 +111,7 @@ def test_an_enhanced_stack_is_ordered_by_its_groups() -> None:
         PerFrameFunctionalGroupsSequence=Sequence(groups),
         SharedFunctionalGroupsSequence=Sequence([shared]),
     )
-    assert [number for _, number in select_frames([enhanced]).chosen] == [2, 3, 1]
+    assert [number for _, number, _ in select_frames([enhanced]).chosen] == [2, 3, 1]
 
 
 def species(value: str) -> Dataset:
@@ -212,3 +213,117 @@ def test_corpus_files_without_a_picture_are_not_chosen_or_cannot_be_read(row: Ro
     assert bool(selection.chosen) != bool(selection.skipped)
     if row.pydicom == "n/a":
         assert not selection.chosen
+
+
+def test_of_an_image_of_many_frames_what_is_not_read_is_said() -> None:
+    clip, film = instance("1.1", "US", NumberOfFrames=80), instance("1.2", "DX", NumberOfFrames=80)
+    reasons = {skipped.sop_instance_uid: skipped.reason for skipped in select_frames([clip, film]).skipped}
+    assert reasons == {
+        "1.1": "72 of its 80 frames are not read: the others are evenly sampled",
+        "1.2": "79 of its 80 frames are not read: the first is",
+    }
+
+
+def mammogram(uid: str, side: str = "R", view: str = "MLO", time: str = "100000", **elements: Any) -> Instance:
+    return instance(uid, "MG", ImageLaterality=side, ViewPosition=view, AcquisitionTime=time, **elements)
+
+
+def test_of_each_mammographic_view_the_last_image_is_read() -> None:
+    study = [
+        mammogram("1.1", "R", "MLO", "100500"),
+        mammogram("1.2", "R", "MLO", "100000"),
+        mammogram("1.3", "L", "MLO"),
+        mammogram("1.4", "R", "CC"),
+        mammogram("1.5", "L", "CC"),
+        mammogram("1.6", "L", "CC", "110000", NumberOfFrames=60),
+    ]
+    selection = select_frames(study)
+    assert sorted(uids(selection)) == ["1.1", "1.3", "1.4", "1.5"]
+    assert {skipped.sop_instance_uid for skipped in selection.skipped} == {"1.2", "1.6"}
+    assert all("same view" in skipped.reason for skipped in selection.skipped)
+
+
+def test_magnified_and_unknown_views_are_views_of_their_own() -> None:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "399163009", "SCT", "Magnification"
+    view = Dataset()
+    view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = "399368009", "SCT", "medio-lateral oblique"
+    view.ViewModifierCodeSequence = Sequence([code])
+    study = [
+        mammogram("1.1"),
+        mammogram("1.2", ViewCodeSequence=Sequence([view])),
+        mammogram("1.3", "R", ""),
+        mammogram("1.4", ""),
+    ]
+    assert uids(select_frames(study)) == ["1.1", "1.2", "1.3", "1.4"]
+
+
+def test_of_a_tomosynthesis_alone_the_middle_frame_is_read() -> None:
+    selection = select_frames([mammogram("1.1", NumberOfFrames=61)])
+    assert [number for _, number, _ in selection.chosen] == [31]
+
+
+def selects(title: str, uid: str, *frames: int) -> Instance:
+    """A key object selection."""
+    made = instance(f"9.{uid}", "KO", None)
+    name, reference, content = Dataset(), Dataset(), Dataset()
+    name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = title, "DCM", "title"
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = "1.2", uid
+    if frames:
+        reference.ReferencedFrameNumber = list(frames)
+    content.ValueType, content.ReferencedSOPSequence = "IMAGE", Sequence([reference])
+    made.header.ConceptNameCodeSequence, made.header.ContentSequence = Sequence([name]), Sequence([content])
+    return made
+
+
+CLIPS = {
+    "key frames of a selection": ([selects("113000", "1.1", 3, 9)], {"FrameNumbersOfInterest": [1, 2]}, [3, 9]),
+    "key frames of the image": ([], {"FrameNumbersOfInterest": [5, 7], "RepresentativeFrameNumber": 6}, [5, 6, 7]),
+    "a representative frame": ([], {"RepresentativeFrameNumber": 4}, [4]),
+    "frames that do not exist": ([selects("113000", "1.1", 0, 99)], {}, [1, 3, 4, 6, 7, 9, 10, 12]),
+    "a selection of the whole image": ([selects("113000", "1.1")], {}, [1, 3, 4, 6, 7, 9, 10, 12]),
+    "a damaged selection": (
+        [instance("9.9", "KO", None, ContentSequence=Sequence([Dataset()]))],
+        {},
+        [1, 3, 4, 6, 7, 9, 10, 12],
+    ),
+}
+
+
+@pytest.mark.parametrize(("others", "elements", "frames"), CLIPS.values(), ids=CLIPS.keys())
+def test_of_a_clip_the_key_frames_are_read(others: list[Instance], elements: dict[str, Any], frames: list[int]) -> None:
+    selection = select_frames([instance("1.1", "US", NumberOfFrames=12, **elements), *others])
+    assert [number for _, number, _ in selection.chosen] == frames
+    assert "9.9" not in uids(selection)
+
+
+def test_mask_frames_of_an_angiography_are_left_out() -> None:
+    mask = Dataset()
+    mask.MaskOperation, mask.MaskFrameNumbers = "AVG_SUB", [1, 2, 3]
+    run = instance("1.1", "XA", NumberOfFrames=9, MaskSubtractionSequence=Sequence([mask]))
+    assert [number for _, number, _ in select_frames([run]).chosen] == [4, 5, 6, 7, 8, 9]
+
+
+def test_an_image_that_a_selection_rejects_is_not_read() -> None:
+    selection = select_frames([instance("1.1", "DX"), instance("1.2", "DX"), selects("113001", "1.1")])
+    assert uids(selection) == ["1.2"]
+    reasons = {skipped.sop_instance_uid: skipped.reason for skipped in selection.skipped}
+    assert reasons["1.1"] == "a key object selection rejects it, for quality"
+
+
+def test_each_frame_is_shown_in_every_window_of_its_rule() -> None:
+    lung, bone = NamedWindow("lung", -600, 1500), NamedWindow("bone", 400, 1800)
+    rules = replace(DEFAULT_RULES, by_modality={"CT": Rule(Take.SLICES, 2, (None, lung, bone))})
+    selection = select_frames(slices(2), rules)
+    assert [(chosen.instance.sop_instance_uid[-1], chosen.look.window) for chosen in selection.chosen] == [
+        (place, window) for place in "01" for window in (None, lung, bone)
+    ]
+    assert selection.skipped == ()
+
+
+def test_only_ultrasound_is_reduced_to_its_regions() -> None:
+    selection = select_frames([instance("1.1", "US"), instance("1.2", "DX")])
+    assert {chosen.instance.sop_instance_uid: chosen.look.only_regions for chosen in selection.chosen} == {
+        "1.1": True,
+        "1.2": False,
+    }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import time
 import tracemalloc
 import warnings
 import zlib
-from functools import cache
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,15 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 from dicom_node.errors import PixelError, StorageError
-from dicom_node.pixels import decode, instances, read_instance, render_frame, select_frames
+from dicom_node.pixels import codecs, read_instance, render_frame, select_frames, syntaxes
+from dicom_node.pixels.decoders import Decoders
+from dicom_node.pixels.layout import layout_of
+from dicom_node.pixels.limits import Limits
 from dicom_node.pixels.quiet import quiet
+from dicom_node.pixels.task import Decode
 from inference.reading import Frame
 
-from .corpus import FOLDER, needs_corpus
+from .coded import LOSSLESS, LOSSY, coded
 from .made import dataset, write
 
 RAMP = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
@@ -88,9 +95,9 @@ def test_a_lying_stream_is_refused(tmp_path: Path, coded: bytes, syntax: str, re
     assert reason in refused.value.reason
 
 
-def _with_syntax(content: bytes, syntax: str) -> bytes:
-    """The file under another transfer syntax UID, without group length, which readers do not need."""
-    old = JPEGBaseline8Bit.encode()
+def _with_syntax(content: bytes, syntax: str, really: str = JPEGBaseline8Bit) -> bytes:
+    """The file under another transfer syntax UID."""
+    old = really.encode()
     new = syntax.encode() + b"\0" * (len(syntax) % 2)
     at = content.index(old)
     end = at + len(old) + len(old) % 2
@@ -132,18 +139,46 @@ def test_a_file_that_is_gone_may_come_back(tmp_path: Path) -> None:
         render_frame(instance, 1)
 
 
-def test_a_deflated_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instances, "INFLATED_BYTES", 1 << 20)
-    path = write(tmp_path / "bomb.dcm", dataset(RAMP), "1.2.840.10008.1.2.1.99")
-    whole = path.read_bytes()
-    start = 144 + int.from_bytes(whole[140:144], "little")
-    engine = zlib.compressobj(wbits=-15)
-    path.write_bytes(whole[:start] + engine.compress(b"\0" * (64 << 20)) + engine.flush())
-    with pytest.raises(PixelError, match="larger than 1 MiB"):
-        read_instance(path)
-    path.write_bytes(whole[: start + 40])
-    with pytest.raises(PixelError, match="cut off"):
-        read_instance(path)
+def deflated(folder: Path, pieces: Iterable[bytes], whole: bool = True) -> Path:
+    """A deflated file whose data set begins with ``pieces``, compressed a thousandfold where they are all alike."""
+    path = write(folder / "deflated.dcm", dataset(RAMP), "1.2.840.10008.1.2.1.99")
+    content = path.read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    engine = zlib.compressobj(1, wbits=-15)
+    packed = b"".join(engine.compress(piece) for piece in (*pieces, zlib.decompress(content[start:], wbits=-15)))
+    path.write_bytes(content[:start] + packed + (engine.flush() if whole else b""))
+    return path
+
+
+BOMBS = {
+    "one element of 600 MiB": ([b"\x09\0\x10\0OB\0\0\0\0\x80\x25", *[b"\0" * (8 << 20)] * 75], 3, "larger than 512 MiB"),
+    "millions of elements": ([b"\x09\0\x10\0SH\0\0" * (1 << 20)] * 16, 1, "computing time|needs more than"),
+    "cut off": ([b"\x09\0\x10\0SH\0\0" * 4], 3, "cut off"),
+}
+
+
+@pytest.mark.parametrize(("pieces", "seconds", "reason"), BOMBS.values(), ids=BOMBS.keys())
+def test_a_deflated_bomb_is_refused(tmp_path: Path, pieces: list[bytes], seconds: float, reason: str) -> None:
+    path = deflated(tmp_path, pieces, whole=reason != "cut off")
+    with Decoders(Limits(processes=1, seconds=seconds)) as decoders, little_memory(), pytest.raises(PixelError, match=reason):
+        read_instance(path, decoders)
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """What the body does takes this process less than ``MEMORY`` more than it holds, at any moment."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from now
+    before = _peak_bytes()
+    yield
+    assert _peak_bytes() - before < MEMORY
+
+
+def _peak_bytes() -> int:
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))[1]) << 10  # type: ignore[index]
+
+
+def test_a_deflated_image_is_shown(tmp_path: Path) -> None:
+    assert (render_frame(read_instance(deflated(tmp_path, [])), 1).pixels == RAMP).all()
 
 
 def test_only_the_wanted_frame_is_read(tmp_path: Path) -> None:
@@ -164,40 +199,110 @@ def test_only_the_wanted_frame_is_read(tmp_path: Path) -> None:
 
 def test_a_decoder_that_panics_gives_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pylibjpeg-rle panics, which is no Exception, where a segment decodes to more than its share."""
-    monkeypatch.setitem(decode.DECODERS, str(RLELossless), ("pylibjpeg",))
+    monkeypatch.setitem(syntaxes.DECODERS, str(RLELossless), ("pylibjpeg",))
     segment = b"\x81\0" * 600
     header = np.array([2, 64, 64 + len(segment), *[0] * 13], dtype="<u4").tobytes()
     made = dataset(np.zeros((16, 16), dtype=np.uint16))
     made.PixelData = encapsulate([header + segment + segment])
     made["PixelData"].is_undefined_length = True
+    instance = read_instance(write(tmp_path / "panic.dcm", made, RLELossless))
+    assert instance.pixels
     with pytest.raises(PixelError) as refused:
-        render_frame(read_instance(write(tmp_path / "panic.dcm", made, RLELossless)), 1)
+        codecs.decode(Decode(instance.path, instance.transfer_syntax, layout_of(instance), instance.pixels, 0))
     assert type(refused.value.__cause__).__name__ == "PanicException"
 
 
-# Small real files, one for each way to store pixels.
-SEEDS = (
-    "mr/pydicom__MR_small.dcm",
-    "mr/pydicom__MR_small_RLE.dcm",
-    "mr/pydicom__MR_small_jp2klossless.dcm",
-    "mr/pydicom__MR_small_jpeg_ls_lossless.dcm",
-    "sc_vl_other/pydicom__SC_rgb_small_odd_jpeg.dcm",
-    "sc_vl_other/pydicom__SC_rgb_jpeg_gdcm.dcm",
-    "us/pydicom__ExplVR_BigEnd.dcm",
-    "nonimage_or_odd/highdicom__seg_image_sm_control_labelmap_palette_color.dcm",
-)
+def nested(depth: int, start: bytes, end: bytes) -> bytes:
+    """A data set of sequences within sequences."""
+    return start * depth + end * depth
 
 
-@cache
-def _seed(file: str) -> bytes:
-    return (FOLDER / file).read_bytes()
+_SQ_UNDEFINED = b"\x08\0\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+_SQ_END = b"\xfe\xff\r\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
 
 
-@needs_corpus
+def nested_with_lengths(depth: int) -> bytes:
+    """The same with lengths, each true: read one level at a time, as each is asked for."""
+    content = b""
+    for _ in range(depth):
+        content = b"\xfe\xff\0\xe0" + len(content).to_bytes(4, "little") + content
+        content = b"\x08\0\x15\x11SQ\0\0" + len(content).to_bytes(4, "little") + content
+    return content
+
+
+HEADERS = {
+    "3.6 MB of nested sequences": nested(100_000, _SQ_UNDEFINED, _SQ_END),
+    "nested sequences with lengths": nested_with_lengths(900),
+    "an element that claims 3 GB": b"\x09\0\x10\0OB\0\0\0\0\0\xc0" + b"\0" * 64,
+    "a sequence that claims 3 GB": b"\x08\0\x15\x11SQ\0\0\0\0\0\xc0\xfe\xff\0\xe0\0\0\0\xc0",
+    "a text that claims 3 GB": b"\x08\0\x70\0UT\0\0\0\0\0\xc0text",
+    "an unknown value representation": b"\x08\0\x70\0??\x04\0abcd",
+    "bytes of no order": bytes(range(256)) * 64,
+    "a private element of every length": b"".join(b"\x09\0\x10\0LO" + n.to_bytes(2, "little") for n in range(4000)),
+}
+
+
+@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS.keys())
+def test_a_hostile_header_gives_a_frame_or_a_reason(tmp_path: Path, content: bytes) -> None:
+    """Each stands before the elements of an image, in explicit form."""
+    path = write(tmp_path / "hostile.dcm", dataset(RAMP))
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    path.write_bytes(whole[:start] + content + whole[start:])
+    started = time.monotonic()
+    result = _frame_or_reason(path)
+    assert isinstance(result, Frame) or result.reason.startswith("its header is damaged (") or "no pixel data" in result.reason
+    assert time.monotonic() - started < 10
+
+
+ODD = {
+    "a character set that does not exist": {"SpecificCharacterSet": "ISO_IR 9999", "BodyPartExamined": "CHEST"},
+    "a character set of another text": {"SpecificCharacterSet": "ISO 2022 IR 149", "PatientName": "x"},
+    "a uid with a path": {"SOPInstanceUID": "../../../etc/passwd", "SeriesInstanceUID": "/dev/null"},
+    "a uid that is no text": {"SeriesInstanceUID": "\0\x07"},
+    "numbers that are none": {"InstanceNumber": ("LO", "1e400"), "WindowCenter": ("LO", "1e999"), "WindowWidth": ("LO", "NaN")},
+}
+
+
+@pytest.mark.parametrize("elements", ODD.values(), ids=ODD.keys())
+def test_an_odd_header_is_shown_or_refused(tmp_path: Path, elements: dict[str, Any]) -> None:
+    made = dataset(RAMP, **{key: value for key, value in elements.items() if isinstance(value, str)})
+    for key, value in elements.items():
+        if not isinstance(value, str):
+            made.add_new(key, *value)
+    result = _frame_or_reason(write(tmp_path / "odd.dcm", made))
+    assert isinstance(result, Frame)
+    assert (result.pixels == RAMP).all()
+
+
+WRONG_SYNTAX = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", *LOSSLESS, *LOSSY)
+
+
+@pytest.mark.parametrize("said", WRONG_SYNTAX)
+@pytest.mark.parametrize("really", [str(RLELossless), "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"])
+def test_a_syntax_that_is_not_the_real_one_gives_the_right_frame_or_a_reason(tmp_path: Path, said: str, really: str) -> None:
+    path = coded(tmp_path, really, RAMP, 8)
+    path.write_bytes(_with_syntax(path.read_bytes(), said, really))
+    result = _frame_or_reason(path)
+    assert isinstance(result, PixelError) or (result.pixels == RAMP).all()
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """A small image in every form that is read."""
+    folder = tmp_path_factory.mktemp("seeds")
+    grey = (np.add.outer(np.arange(32), np.arange(32)) * 60).astype(np.uint16)
+    lossy = zip(LOSSY, ((grey % 256).astype(np.uint8), grey), (8, 12), strict=True)
+    found = [coded(folder, syntax, grey, 12).read_bytes() for syntax in LOSSLESS]
+    found += [coded(folder, syntax, pixels, bits).read_bytes() for syntax, pixels, bits in lossy]
+    natives = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
+    return [*found, *(write(folder / "native.dcm", dataset(grey), syntax).read_bytes() for syntax in natives)]
+
+
 @given(data=st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_bytes_give_a_frame_or_a_reason(tmp_path: Path, data: st.DataObject) -> None:
-    content = bytearray(_seed(data.draw(st.sampled_from(SEEDS))))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_give_a_frame_or_a_reason(tmp_path: Path, seeds: list[bytes], data: st.DataObject) -> None:
+    content = bytearray(data.draw(st.sampled_from(seeds)))
     for place, value in data.draw(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6)):
         content[int(place * len(content))] = value
     keep = data.draw(st.one_of(st.just(1.0), st.floats(0, 1)))

@@ -14,17 +14,10 @@ from dicom_node.errors import PixelError
 from dicom_node.pixels import read_instance, render_frame
 from inference.reading import Frame
 
-from .made import dataset, write
+from .made import dataset, item, write
 
 RAMP = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
 WIDE = np.array([[-1024, -160, 40], [239, 240, 3000]], dtype=np.int16)
-
-
-def item(**elements: Any) -> Sequence:
-    made = Dataset()
-    for keyword, value in elements.items():
-        setattr(made, keyword, value)
-    return Sequence([made])
 
 
 def shown(folder: Path, made: Dataset, frame_number: int = 1, syntax: str = "1.2.840.10008.1.2.1") -> Frame:
