@@ -1,217 +1,225 @@
-"""One accepted association: pynetdicom negotiates and frames, the node decides and stores.
+"""An established association: PDUs in, objects to the receiver, responses out, one message at a time.
 
-Three of pynetdicom's parts are replaced by subclasses: its association control asks the node's policy, its message decoder
-writes data sets to the spool as they come instead of keeping them in memory, and C-STORE is answered here.
+Whatever does not follow PS3.8 9.2 and PS3.7 raises Fault, which aborts the association and nothing else. Memory does not grow
+with the object: a PDU's bytes go to the file as they come.
 """
 
 from __future__ import annotations
 
-import io
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
-import structlog
-from pynetdicom import evt
-from pynetdicom.acse import ACSE
-from pynetdicom.association import MODE_ACCEPTOR, Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.dimse_primitives import C_STORE
+from dicom_node.errors import StorageError
+from dicom_node.ingest import dimse, pdu
+from dicom_node.ingest.contexts import VERIFICATION
+from dicom_node.ingest.dimse import Command
+from dicom_node.ingest.line import BUFFER, Line, Silent
+from dicom_node.ingest.negotiation import Context
+from dicom_node.ingest.policy import Caller
+from dicom_node.ingest.receive import SUCCESS, Announced, Answer, Receiver
+from dicom_node.storage.arriving import ArrivingFile
 
-from dicom_node.errors import StorageError, describe
-from dicom_node.ingest.contexts import supported_for
-from dicom_node.ingest.limiter import EventLimiter
-from dicom_node.ingest.policy import AssociationPolicy, Caller, Rejection
-from dicom_node.ingest.receive import Announced, Answer, Receiver
-from dicom_node.storage.events import EventKind, NewEvent
-from dicom_node.storage.files import SpoolFile
-
-_INVALID_PDU = "Evt19"  # PS3.8 9.2.3: the association is aborted
-
-_log = structlog.get_logger()
+_START = 8192  # bytes of a data set that are looked at on their way: most headers end before
+_SLACK = 12  # bytes; some senders count a PDU's length without its headers
+_LEAST_RATE = 1024  # bytes a second of a message that takes long
+_AHEAD = BUFFER - pdu.HEADER.size
 
 
-@dataclass
-class Door:
-    """What all associations of a listener share."""
+class PeerAborted(Exception):  # noqa: N818
+    """The peer sent an A-ABORT."""
 
-    policy: AssociationPolicy
+
+@dataclass(slots=True)
+class _Message:
+    """A request whose data set is on its way. ``file`` is None where nothing is to be stored, or not yet."""
+
+    context_id: int
+    command: Command
+    announced: Announced | None
+    file: ArrivingFile | None = None
+    failure: StorageError | None = None
+    start: bytes = b""
+
+
+@dataclass(slots=True)
+class Association:
+    """``max_pdu``: the longest P-DATA-TF taken; ``peer_max_pdu``: the longest the peer takes (bytes; 0: any)."""
+
+    line: Line
     receiver: Receiver
-    extra_sop_classes: frozenset[str]
-    _admitted: set[threading.Thread] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _limiter: EventLimiter = field(default_factory=EventLimiter)
-
-    def admit(self, association: threading.Thread, caller: Caller) -> Rejection | None:
-        """None lets the association in, where it counts until its thread ends."""
-        with self._lock:
-            self._admitted = {other for other in self._admitted if other.is_alive()}
-            rejection = self.policy.judge(caller, len(self._admitted))
-            if rejection is None:
-                self._admitted.add(association)
-        if rejection is not None:
-            self._record(rejection, caller)
-        return rejection
-
-    def _record(self, rejection: Rejection, caller: Caller) -> None:
-        held = self._limiter.admit(f"{caller.calling_ae} {caller.host} {rejection.reason}", time.monotonic())
-        if held is None:
-            return
-        text = f"{rejection.text} ({held} more before)" if held else rejection.text
-        event = NewEvent(EventKind.REJECTED_ASSOCIATION, text, calling_ae=caller.calling_ae, host=caller.host)
-        self.receiver.record(event)
-
-
-class Incoming(io.BytesIO):
-    """The data set of a message on its way to the spool, in the place of pynetdicom's buffer in memory.
-
-    A failure of the disk is kept for the answer, and the rest of the data set is read past.
-    """
-
-    def __init__(self, begin: Callable[[], SpoolFile]) -> None:
-        super().__init__()
-        self._begin = begin
-        self._lock = threading.Lock()
-        self._given_up = False
-        self.spool: SpoolFile | None = None
-        self.failure: StorageError | None = None
-
-    def write(self, data: Any) -> int:
-        with self._lock:
-            if self.failure is None and not self._given_up:
-                self._write(data)
-        return len(data)
-
-    def _write(self, data: bytes) -> None:
-        try:
-            if self.spool is None:
-                self.spool = self._begin()
-            self.spool.write(data)
-        except StorageError as error:
-            self.failure = error
-            self._drop()
-
-    def give_up(self) -> None:
-        """Delete what has come; the association has ended."""
-        with self._lock:
-            self._given_up = True
-            self._drop()
-
-    def _drop(self) -> None:
-        if self.spool is not None:
-            self.spool.discard()
-            self.spool = None
-
-
-class SpoolingDimse(DIMSEServiceProvider):  # type: ignore[misc]
-    """Decodes messages; their data sets go to the spool fragment by fragment."""
-
-    def __init__(self, association: Acceptor) -> None:
-        super().__init__(association)
-        self._open: set[Incoming] = set()
-
-    def receive_primitive(self, primitive: Any) -> None:
-        if self.message is None:
-            message: Any = DIMSEMessage()
-            message.data_set = Incoming(partial(self._begin, message))
-            self.message: Any = message
-        try:
-            super().receive_primitive(primitive)
-        except Exception as error:  # noqa: BLE001 - a command set that cannot be decoded must not end pynetdicom's thread
-            _log.warning("association aborted: its command set cannot be decoded", error=describe(error))
-            self.dul.event_queue.put(_INVALID_PDU)
-
-    def close(self, incoming: Incoming) -> None:
-        """The message has been answered."""
-        incoming.give_up()
-        self._open.discard(incoming)
-
-    def close_all(self) -> None:
-        for incoming in list(self._open):
-            self.close(incoming)
-
-    def _begin(self, message: Any) -> SpoolFile:
-        self._open.add(message.data_set)
-        spool: SpoolFile = self.assoc.door.receiver.begin(self.assoc.announced(message.command_set, message.context_id))
-        return spool
-
-
-class PolicedAcse(ACSE):  # type: ignore[misc]
-    """Association control that asks the node's policy, and supports whatever may be stored."""
-
-    def _negotiate_as_acceptor(self) -> None:
-        request = self.requestor.primitive
-        self.requestor.ae_title = request.calling_ae_title
-        door: Door = self.assoc.door
-        rejection = door.admit(self.assoc, self.assoc.caller)
-        if rejection is not None:
-            self.send_reject(rejection.result, rejection.source, rejection.reason)
-            evt.trigger(self.assoc, evt.EVT_REJECTED, {})
-            self.assoc.kill()
-            return
-        supported = supported_for(request.presentation_context_definition_list, door.extra_sop_classes)
-        self.acceptor.supported_contexts = supported
-        super()._negotiate_as_acceptor()
-
-
-class Acceptor(Association):  # type: ignore[misc]
-    """An association with a peer that called the node."""
-
-    def __init__(self, ae: Any, door: Door) -> None:
-        super().__init__(ae, MODE_ACCEPTOR)
-        self.door = door
-        self.acse = PolicedAcse(self)
-        self.dimse = SpoolingDimse(self)
+    caller: Caller
+    contexts: dict[int, Context]
+    max_pdu: int
+    peer_max_pdu: int
+    idle_timeout_s: float
+    stopping: bool = False
+    _message: _Message | None = None
+    _command: bytearray = field(default_factory=bytearray)
+    _command_context: int = 0
+    _since: float = 0.0
+    _received_before: int = 0
 
     @property
-    def caller(self) -> Caller:
-        request = self.requestor.primitive
-        return Caller(request.calling_ae_title.strip(), request.called_ae_title.strip(), self.requestor.address)
+    def busy(self) -> bool:
+        """Whether a message is under way."""
+        return self._message is not None or bool(self._command)
 
-    def run_reactor(self) -> None:
+    def serve(self) -> None:
+        """Returns after the peer's release. Raises Fault, PeerAborted, Lost, Silent; a partial object is then gone."""
         try:
-            super().run_reactor()
+            while self._pdu():
+                pass
         finally:
-            self.dimse.close_all()
+            self._drop()
 
-    def announced(self, command: Any, context_id: int) -> Announced:
-        context = self._accepted_cx.get(context_id)
-        syntax = str(context.transfer_syntax[0]) if context is not None else ""
-        sop_class, sop = command.get("AffectedSOPClassUID", ""), command.get("AffectedSOPInstanceUID", "")
-        return Announced(str(sop_class or ""), str(sop or ""), syntax, self.caller)
+    def _pdu(self) -> bool:
+        """One PDU; False for a release."""
+        if self.stopping:
+            raise pdu.Fault("the node stops", source=pdu.SERVICE_USER)
+        if self._message is not None and self._message.start:
+            self._stream(self._message)
+        ahead = pdu.ITEM.size if self._message is not None else _AHEAD  # the bulk of an object passes the buffer by
+        kind, length = pdu.HEADER.unpack(self.line.fetch(pdu.HEADER.size, ahead))
+        if kind == pdu.DATA:
+            self._data(length)
+            return True
+        if kind == pdu.RELEASE_RQ:
+            self._release(length)
+            return False
+        if kind == pdu.ABORT:
+            raise PeerAborted("the peer aborted")
+        if kind in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC, pdu.ASSOCIATE_RJ, pdu.RELEASE_RP):
+            raise pdu.Fault(f"a PDU of type 0x{kind:02X} came on an established association", pdu.UNEXPECTED)
+        raise pdu.Fault(f"a PDU of the unknown type 0x{kind:02X}", pdu.UNRECOGNIZED)
 
-    def _serve_request(self, msg: Any, context_id: int) -> None:
+    def _stream(self, message: _Message) -> None:
+        """The quick way for the middle of an object: PDUs of one item that is not the last. Any other is left to ``_pdu``."""
+        line, file, most, both = self.line, message.file, self.max_pdu, pdu.DATA_AND_ITEM
+        while file is not None and message.failure is None and not self.stopping:
+            if line.ready(pdu.HEADER.size, both.size) < both.size:
+                return
+            kind, length, item, context_id, flags = both.unpack(line.fetch(both.size))
+            whole = kind == pdu.DATA and 2 <= item == length - 4 and length <= most
+            if not whole or flags or context_id != message.context_id:
+                line.unread(both.size)
+                return
+            message.failure = line.forward(item - 2, file)
+            self._not_too_slow()
+
+    def _release(self, length: int) -> None:
+        if length != 4:
+            raise pdu.Fault(f"a release request of {length} bytes", pdu.INVALID_PARAMETER)
+        if self.busy:
+            raise pdu.Fault("a release request came in the middle of a message", pdu.UNEXPECTED)
+        self.line.fetch(length)
+        self.line.send(pdu.RELEASE_RESPONSE)
+
+    def _data(self, left: int) -> None:
+        if left < pdu.ITEM.size or left > self.max_pdu + _SLACK:
+            raise pdu.Fault(f"a P-DATA PDU of {left} bytes; at most {self.max_pdu} were agreed", pdu.INVALID_PARAMETER)
+        if not self.busy:
+            self._since, self._received_before = time.monotonic(), self.line.received
+        while left:
+            if left < pdu.ITEM.size:
+                raise pdu.Fault("a P-DATA PDU ends in the middle of an item", pdu.INVALID_PARAMETER)
+            length, context_id, flags = pdu.ITEM.unpack(self.line.fetch(pdu.ITEM.size))
+            if not 2 <= length <= left - 4:
+                raise pdu.Fault(f"an item of {length} bytes in the last {left} of a PDU", pdu.INVALID_PARAMETER)
+            if context_id not in self.contexts:
+                raise pdu.Fault(f"presentation context {context_id} was not accepted", pdu.INVALID_PARAMETER)
+            left -= length + 4
+            self._fragment(context_id, flags, length - 2)
+        self._not_too_slow()
+
+    def _fragment(self, context_id: int, flags: int, size: int) -> None:
+        if flags & pdu.COMMAND:
+            self._command_fragment(context_id, size, bool(flags & pdu.LAST))
+            return
+        message = self._message
+        if message is None:
+            raise pdu.Fault("a data set came without a command", pdu.UNEXPECTED_PARAMETER)
+        if context_id != message.context_id:
+            raise pdu.Fault("the presentation context changed within a message", pdu.UNEXPECTED_PARAMETER)
+        self._take(message, size)
+        if flags & pdu.LAST:
+            self._answer(message)
+
+    def _command_fragment(self, context_id: int, size: int, last: bool) -> None:
+        if self._message is not None:
+            raise pdu.Fault("a command came in place of a data set", pdu.UNEXPECTED_PARAMETER)
+        if self._command and context_id != self._command_context:
+            raise pdu.Fault("the presentation context changed within a command", pdu.UNEXPECTED_PARAMETER)
+        if len(self._command) + size > dimse.MAX_COMMAND:
+            raise pdu.Fault(f"a command of more than {dimse.MAX_COMMAND} bytes", pdu.INVALID_PARAMETER)
+        self._command_context = context_id
+        self._command += self.line.fetch(size)
+        if last:
+            self._begin(context_id)
+
+    def _begin(self, context_id: int) -> None:
         try:
-            if isinstance(msg, C_STORE) and context_id in self._accepted_cx:
-                self._store(msg, context_id)
-            else:
-                super()._serve_request(msg, context_id)
-        finally:
-            for name in ("DataSet", "Identifier"):
-                if isinstance(incoming := getattr(msg, name, None), Incoming):
-                    self.dimse.close(incoming)
+            command = dimse.decode(bytes(self._command))
+        except dimse.Malformed as error:
+            raise pdu.Fault(str(error), source=pdu.SERVICE_USER) from error
+        self._command.clear()
+        if command.field == dimse.C_CANCEL:
+            return  # of an operation that has ended; there is no response to it (PS3.7 9.3.2.3)
+        context = self.contexts[context_id]
+        announced = None
+        if command.field == dimse.C_STORE and context.abstract_syntax != VERIFICATION:
+            announced = Announced(command.sop_class_uid, command.sop_uid, context.transfer_syntax, self.caller)
+        self._message = _Message(context_id, command, announced)
+        if not command.has_data_set:
+            self._answer(self._message)
 
-    def _store(self, request: Any, context_id: int) -> None:
-        incoming = request.DataSet if isinstance(request.DataSet, Incoming) else None
-        spool, failure = (incoming.spool, incoming.failure) if incoming is not None else (None, None)
-        command = {"AffectedSOPClassUID": request.AffectedSOPClassUID, "AffectedSOPInstanceUID": request.AffectedSOPInstanceUID}
-        answer = self.door.receiver.finish(self.announced(command, context_id), spool, failure)
-        if self.is_established:
-            self.dimse.send_msg(_response(request, answer), context_id)
+    def _take(self, message: _Message, size: int) -> None:
+        """A fragment of the data set, to its file or nowhere."""
+        if message.announced is None or message.failure is not None:
+            self.line.skip(size)
+            return
+        try:
+            if message.file is None:
+                message.file = self.receiver.begin(message.announced)
+        except StorageError as error:
+            message.failure = error
+            self.line.skip(size)
+            return
+        begun = 0 if message.start else min(size, _START)
+        message.failure = self._take_start(message, message.file, begun)
+        if message.failure is None:
+            message.failure = self.line.forward(size - begun, message.file)
+        else:
+            self.line.skip(size - begun)
 
+    def _take_start(self, message: _Message, file: ArrivingFile, size: int) -> StorageError | None:
+        if not size:
+            return None
+        piece = self.line.fetch(size, _START)
+        message.start = bytes(piece)
+        try:
+            file.write(piece)
+        except StorageError as error:
+            return error
+        return None
 
-def _response(request: Any, answer: Answer) -> Any:
-    """C-STORE-RSP, PS3.7 9.3.1.2."""
-    response = C_STORE()
-    response.MessageID = request.MessageID
-    response.MessageIDBeingRespondedTo = request.MessageID
-    response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-    response.AffectedSOPClassUID = request.AffectedSOPClassUID
-    response.Status = answer.status
-    if answer.comment:
-        response.ErrorComment = answer.comment
-    return response
+    def _answer(self, message: _Message) -> None:
+        command = message.command
+        if message.announced is not None:
+            answer = self.receiver.finish(message.announced, message.file, message.failure, message.start)
+        elif command.field == dimse.C_ECHO and self.contexts[message.context_id].abstract_syntax == VERIFICATION:
+            answer = Answer(SUCCESS)
+        else:
+            answer = Answer(dimse.refusal(command.field), "This node offers C-ECHO and C-STORE")
+        self._message = None
+        response = dimse.response(command, answer.status, answer.comment)
+        self.line.send(pdu.command(message.context_id, response, self.peer_max_pdu))
+
+    def _not_too_slow(self) -> None:
+        """A message may take as long as it needs, but bytes must come."""
+        elapsed = time.monotonic() - self._since
+        if elapsed > self.idle_timeout_s and self.line.received - self._received_before < _LEAST_RATE * elapsed and self.busy:
+            raise Silent("the peer sends too slowly")
+
+    def _drop(self) -> None:
+        if self._message is not None and self._message.file is not None:
+            self._message.file.discard()

@@ -26,6 +26,8 @@ WANTED = frozenset({SOP_CLASS, SOP_INSTANCE, MODALITY, PATIENT_ID, BODY_PART, ST
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 7.5
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}  # PS3.5 7.1.2
+_VRS = _LONG_VRS | {b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"[at : at + 2] for at in range(0, 42, 2)}  # PS3.5 6.2
+_HEAD, _LONG = Struct("<HH2sH"), Struct("<L")
 _MAX_VALUE = 1024  # bytes; every wanted value has at most 64 characters
 _MAX_DEPTH = 64  # of nested sequences
 _MAX_INFLATED = 16 << 20  # bytes of a deflated data set looked at
@@ -49,9 +51,37 @@ class Header:
     requested_priority: str
 
 
-def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
+def header_of_start(start: bytes, transfer_syntax: str) -> Header | None:
+    """The header from the first bytes of a data set, or None where they do not tell and the file must be read.
+
+    The quick way for the images that make up the load: little endian, nothing of undefined length before the attributes.
+    """
+    if transfer_syntax in DEFLATED or transfer_syntax == BIG_ENDIAN:
+        return None
+    values: dict[int, str] = {}
+    explicit, at = start[4:6] in _VRS, 0
+    while at + 12 <= len(start):
+        group, number, vr, length = _HEAD.unpack_from(start, at)
+        tag, value_at = group << 16 | number, at + 8
+        if not explicit:
+            length = _LONG.unpack_from(start, at + 4)[0]
+        elif vr in _LONG_VRS:
+            length, value_at = _LONG.unpack_from(start, at + 8)[0], at + 12
+        elif vr not in _VRS:
+            return None
+        if tag > PRIORITY:
+            return _header(values)
+        at = value_at + length
+        if length == _UNDEFINED or (tag in WANTED and (length > _MAX_VALUE or at > len(start))):
+            return None
+        if tag in WANTED:
+            values[tag] = _text(start[value_at:at])
+    return None
+
+
+def read_header(path: str | Path, offset: int, transfer_syntax: str) -> Header:
     """Read the header of the data set that begins at ``offset`` (bytes) of a file. Raises Unreadable."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if transfer_syntax in DEFLATED:
             return header_of(_inflate(data, offset), 0, transfer_syntax)
         return header_of(data, offset, transfer_syntax)
@@ -59,7 +89,10 @@ def read_header(path: Path, offset: int, transfer_syntax: str) -> Header:
 
 def header_of(data: bytes | mmap.mmap, offset: int, transfer_syntax: str) -> Header:
     """As ``read_header``, of a data set in memory that is not deflated."""
-    values = {tag: _text(value) for tag, value in _walk(data, offset, transfer_syntax)}
+    return _header({tag: _text(value) for tag, value in _walk(data, offset, transfer_syntax)})
+
+
+def _header(values: dict[int, str]) -> Header:
     order = (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES, PATIENT_ID, MODALITY, BODY_PART, PRIORITY)
     return Header(*(values.get(tag, "") for tag in order))
 

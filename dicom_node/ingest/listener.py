@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import selectors
+import socket
 import threading
 import time
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
-from pynetdicom import AE, evt
-from pynetdicom.presentation import build_context
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_node.errors import ListenError
-from dicom_node.ingest.association import Acceptor, Door
-from dicom_node.ingest.contexts import VERIFICATION
+from dicom_node.ingest.connection import Connection
+from dicom_node.ingest.door import Door, Limits
+from dicom_node.ingest.identity import Passcodes, read_passcodes
 from dicom_node.ingest.policy import AllowedPeer, AssociationPolicy
 from dicom_node.ingest.receive import Receiver
+from dicom_node.ingest.tls import TlsFiles, server_context
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 
 _BACKLOG = 256  # connections waiting to be accepted; the system's default of 5 drops a modality's burst
-_POLL_S = 0.1
+_MAX_STRANGERS = 256  # connections without an association; one more, and the oldest is cut
+_KEEPALIVE_S = 60  # of silence, then the system asks whether the peer is still there
 
 _log = structlog.get_logger()
 
@@ -35,7 +37,9 @@ class ListenerSettings:
     ``port`` 0 takes a free one. ``allowed`` empty admits nobody. ``pdu``: the largest P-DATA PDU taken; 128 KB is the
     fastest measured, larger is slower. ``watermark_bytes``: with less room on the disk, objects are refused with 0xA700.
     ``idle_timeout_s``: an association without a message for so long is aborted. ``acse_timeout_s``: the wait for an
-    association request after the connection. ``extra_sop_classes``: private SOP classes to store too.
+    association request after the connection (ARTIM). ``extra_sop_classes``: private SOP classes to store too. ``tls``:
+    None listens in the clear. ``passcodes``: file of users and passcodes. Not ``durable``: success is answered before the
+    object is safe, for measurements and caches only.
     """
 
     ae_title: str = "WETREAD"
@@ -48,71 +52,68 @@ class ListenerSettings:
     watermark_bytes: int = 2 << 30
     idle_timeout_s: float = 60.0
     acse_timeout_s: float = 30.0
-    dimse_timeout_s: float = 30.0
     extra_sop_classes: tuple[str, ...] = ()
+    tls: TlsFiles | None = None
+    passcodes: Path | None = None
+    durable: bool = True
 
 
 class Listener:
-    """Listens from ``start`` to ``stop``. ``policy`` replaces the one made from the settings."""
+    """Listens from ``start`` to ``stop``. ``policy`` replaces the one made from the settings. Raises SettingsError."""
 
     def __init__(
         self, settings: ListenerSettings, db: Database, files: FileStore, policy: AssociationPolicy | None = None
     ) -> None:
         self._settings = settings
         made = AssociationPolicy(settings.ae_title, settings.allowed, settings.require_called_ae, settings.max_associations)
-        receiver = Receiver(db, files, settings.watermark_bytes)
-        self._door = Door(policy or made, receiver, frozenset(settings.extra_sop_classes))
+        self._door = Door(
+            policy or made,
+            Receiver(db, files, settings.watermark_bytes, durable=settings.durable),
+            Limits(settings.pdu, settings.idle_timeout_s, settings.acse_timeout_s),
+            frozenset(settings.extra_sop_classes),
+            server_context(settings.tls) if settings.tls else None,
+            read_passcodes(settings.passcodes) if settings.passcodes else Passcodes(),
+        )
+        if not settings.durable:
+            _log.warning("durability is off: what is acknowledged is lost when the power or this process fails")
         self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
         """The bound port. Raises ListenError before ``start``."""
         if self._server is None:
             raise ListenError("The listener has not been started")
-        return int(self._server.server_address[1])
+        return self._server.port
 
     @property
     def associations(self) -> int:
-        """How many connections are open."""
-        return len(self._server.active_associations) if self._server is not None else 0
+        """How many are open."""
+        return self._door.inside
 
     def start(self) -> None:
         """Bind and listen; peers can connect when this returns. Raises ListenError, which names the address."""
-        self._server = _bind(self._settings, self._door)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="dicom-listener", daemon=True)
-        self._thread.start()
+        self._server = _Server(_bind(self._settings), self._door)
+        self._server.thread.start()
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Accept no more, let open associations finish for up to ``grace_s`` seconds, then abort them."""
         server, self._server = self._server, None
         if server is None:
             return
-        server.shutdown()
+        server.stop_accepting()
         deadline = time.monotonic() + grace_s
-        while server.established and time.monotonic() < deadline:
+        while any(one.established for one in server.connections()) and time.monotonic() < deadline:
             time.sleep(0.02)
-        for association in server.established:
-            association.abort()
+        server.end_all()
+        self._door.receiver.close()
 
 
-def _bind(settings: ListenerSettings, door: Door) -> _Server:
-    ae = AE(settings.ae_title)
-    ae.maximum_pdu_size = settings.pdu
-    ae.maximum_associations = 1 << 20  # the policy counts, without connections that never asked for an association
-    ae.acse_timeout = settings.acse_timeout_s
-    ae.dimse_timeout = settings.dimse_timeout_s
-    ae.network_timeout = settings.idle_timeout_s
-    address = (settings.host, settings.port)
+def _bind(settings: ListenerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        server: _Server = ae.make_server(
-            address, contexts=[build_context(VERIFICATION)], server_class=_Server, request_handler=_Handler
-        )
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise ListenError(_why(settings, error)) from error
-    server.door = door
-    ae._servers.append(server)  # where pynetdicom's own start_server puts it; shutdown takes it out again
-    return server
 
 
 def _why(settings: ListenerSettings, error: OSError | OverflowError) -> str:
@@ -125,39 +126,74 @@ def _why(settings: ListenerSettings, error: OSError | OverflowError) -> str:
     return f"Cannot listen on {where}: {error}; check the address and the port"
 
 
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]
-    request_queue_size = _BACKLOG
-    daemon_threads = True
+@dataclass
+class _Server:
+    """Accepts connections in a thread of its own and knows those that are open."""
+
+    listening: socket.socket
     door: Door
+    _open: set[Connection] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def established(self) -> list[Acceptor]:
-        """Without connections that never asked for an association: nobody waits for those."""
-        return [association for association in self.active_associations if association.is_established]
+    def __post_init__(self) -> None:
+        self.port = int(self.listening.getsockname()[1])
+        self.listening.setblocking(False)
+        self._woken, self._waker = socket.socketpair()
+        self.thread = threading.Thread(target=self._accept_all, name="dicom-listener", daemon=True)
 
-    def _bind_defaults(self) -> None:
-        """Without pynetdicom's logging of every message, which costs much and may show patient data."""
-        for event in evt._INTERVENTION_EVENTS:
-            self.bind(event, evt.get_default_handler(event))
+    def connections(self) -> list[Connection]:
+        with self._lock:
+            self._open = {one for one in self._open if one.is_alive() or one.ident is None}
+            return sorted(self._open, key=lambda one: one.began)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        _log.warning("a connection was lost before its association began", host=client_address[0])
+    def stop_accepting(self) -> None:
+        self._waker.send(b"x")
+        self.thread.join()
+        for one in (self.listening, self._woken, self._waker):
+            one.close()
+
+    def end_all(self, patience_s: float = 5.0) -> None:
+        """Abort what is open; cut what does not end within ``patience_s``."""
+        for one in self.connections():
+            one.stop()
+        deadline = time.monotonic() + patience_s
+        for one in self.connections():
+            one.join(max(deadline - time.monotonic(), 0.0))
+            one.cut()
+
+    def _accept_all(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.listening, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while not any(key.fileobj is self._woken for key, _ in selector.select()):
+                self._accept()
+
+    def _accept(self) -> None:
+        try:
+            connection, address = self.listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            _log.error("a connection cannot be accepted", error=str(error))
+            time.sleep(0.1)  # out of descriptors: it would come again at once
+            return
+        with contextlib.suppress(OSError):
+            _tune(connection)
+        one = Connection(connection, str(address[0]), self.door)
+        with self._lock:
+            self._open.add(one)
+        self._cut_strangers()
+        one.start()
+
+    def _cut_strangers(self) -> None:
+        strangers = [one for one in self.connections() if not one.established]
+        for one in strangers[: max(len(strangers) - _MAX_STRANGERS, 0)]:
+            one.cut()
 
 
-class _Handler(RequestHandler):  # type: ignore[misc]
-    def _create_association(self) -> Acceptor:
-        """As pynetdicom's own, with the node's association; contexts are set when the peer has proposed some."""
-        association = Acceptor(self.ae, self.server.door)
-        association._server = self.server
-        association.name = f"AcceptorThread@{datetime.now():%Y%m%d%H%M%S}"  # found by this name in active_associations
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
-        association.acceptor.maximum_length = self.ae.maximum_pdu_size
-        association.acceptor.ae_title = self.server.ae_title
-        association.acceptor.address_info = self.local
-        association.acceptor.implementation_class_uid = self.ae.implementation_class_uid
-        association.acceptor.implementation_version_name = self.ae.implementation_version_name
-        association.requestor.address_info = self.remote
-        for event, handler in self.server._handlers.items():
-            if event.is_intervention and handler:
-                association.bind(event, *handler)
-        return association
+def _tune(connection: socket.socket) -> None:
+    connection.setblocking(True)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)

@@ -1,6 +1,7 @@
 """Storing one received object, and what to answer its sender.
 
-Success is answered only when the file and its row have reached the disk. Every refusal is recorded with its reason.
+Success is answered only when the file and its row have reached the disk, unless the operator has turned that off. Every
+refusal is recorded with its reason.
 Statuses: PS3.4 B.2.3 (storage), PS3.7 C.5.11 (processing failure).
 """
 
@@ -11,17 +12,20 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import structlog
 
 from dicom_node.errors import NodeError, StorageBusy, StorageError, describe
-from dicom_node.ingest.header import Header, Unreadable, read_header
+from dicom_node.ingest.committer import Committer
+from dicom_node.ingest.header import Header, Unreadable, header_of_start, read_header
 from dicom_node.ingest.part10 import file_head
 from dicom_node.ingest.policy import Caller
+from dicom_node.storage.arriving import ArrivingFile
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
-from dicom_node.storage.files import FileStore, SpoolFile
-from dicom_node.storage.instances import NewInstance, record_instance
+from dicom_node.storage.files import FileStore
+from dicom_node.storage.instances import NewInstance
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -69,40 +73,58 @@ class Answer:
 
 
 class Receiver:
-    """Stores what associations receive; shared by all of them."""
+    """Stores what associations receive; shared by all of them. Not ``durable``: success is answered before anything is safe."""
 
-    def __init__(self, db: Database, files: FileStore, watermark_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        db: Database,
+        files: FileStore,
+        watermark_bytes: int,
+        clock: Callable[[], float] = time.time,
+        durable: bool = True,
+    ) -> None:
         self._db = db
         self._files = files
         self._watermark_bytes = watermark_bytes
         self._clock = clock
+        self._durable = durable
+        self._committer = Committer(db, files, deferred=not durable, clock=clock)
 
-    def begin(self, announced: Announced) -> SpoolFile:
+    def begin(self, announced: Announced) -> ArrivingFile:
         """A place for the object's data set. Raises StorageFull at the watermark."""
         self._files.require_room(self._watermark_bytes)
-        return self._files.spool(announced.head)
+        return self._files.arriving(announced.head)
 
-    def finish(self, announced: Announced, spool: SpoolFile | None, failure: StorageError | None) -> Answer:
-        """Store a whole received object; ``failure`` is what stopped it on its way to the disk. Raises nothing."""
+    def finish(
+        self, announced: Announced, file: ArrivingFile | None, failure: StorageError | None, start: bytes = b""
+    ) -> Answer:
+        """Store a whole received object; ``failure`` is what stopped it on its way to the disk. Raises nothing.
+
+        ``start``: the first bytes of the data set, as many as are at hand.
+        """
         try:
-            self._finish(announced, spool, failure)
+            self._finish(announced, file, failure, start)
             return Answer(SUCCESS)
         except Refused as refused:
+            answer = Answer(refused.status, refused.comment[:_COMMENT_LIMIT])
             self._record_refusal(announced, refused.status, refused.comment, Severity.WARNING)
-            return Answer(refused.status, refused.comment[:_COMMENT_LIMIT])
         except StorageBusy as error:
+            answer = Answer(OUT_OF_RESOURCES, "No room or too busy at the moment; send again later")
             self._record_refusal(announced, OUT_OF_RESOURCES, str(error), Severity.ALERT)
-            return Answer(OUT_OF_RESOURCES, "No room or too busy at the moment; send again later")
         except StorageError as error:
+            answer = Answer(PROCESSING_FAILURE, "Storage failed; the operator has been told")
             self._record_refusal(announced, PROCESSING_FAILURE, str(error), Severity.ALERT)
-            return Answer(PROCESSING_FAILURE, "Storage failed; the operator has been told")
         except Exception as error:  # noqa: BLE001 - an object must not take its association down; the sender learns of it
             _log.error("internal failure while storing an object", error=describe(error))
+            answer = Answer(PROCESSING_FAILURE, "Internal failure; the operator has been told")
             self._record_refusal(announced, PROCESSING_FAILURE, f"Internal failure ({type(error).__name__})", Severity.ALERT)
-            return Answer(PROCESSING_FAILURE, "Internal failure; the operator has been told")
-        finally:
-            if spool is not None:
-                spool.discard()
+        if file is not None:
+            file.discard()
+        return answer
+
+    def close(self) -> None:
+        """Record what has been acknowledged and not yet recorded."""
+        self._committer.close()
 
     def record(self, event: NewEvent) -> None:
         """Record an event; when the database does not take it, it goes to the log instead."""
@@ -112,20 +134,20 @@ class Receiver:
         except StorageError as error:
             _log.error("event not recorded", reason=event.text, error=str(error))
 
-    def _finish(self, announced: Announced, spool: SpoolFile | None, failure: StorageError | None) -> None:
+    def _finish(self, announced: Announced, file: ArrivingFile | None, failure: StorageError | None, start: bytes) -> None:
         if failure is not None:
             raise failure
-        if spool is None or spool.size == 0:
+        if file is None or file.size == 0:
             raise Refused(CANNOT_PARSE, "The data set is empty")
-        header = self._header(announced, spool)
-        stored = spool.keep(header.study_uid, header.sop_uid)
-        instance = _instance(announced, header, stored.path, stored.size, stored.sha256)
-        with self._db.write() as conn:
-            record_instance(conn, instance, self._clock())
+        header = self._header(announced, file, start)
+        file.finish(self._durable)
+        self._committer.commit(_instance(announced, header, file.size), file)
 
-    def _header(self, announced: Announced, spool: SpoolFile) -> Header:
+    def _header(self, announced: Announced, file: ArrivingFile, start: bytes) -> Header:
         try:
-            header = read_header(spool.path, len(announced.head), announced.transfer_syntax)
+            header = header_of_start(start, announced.transfer_syntax) or read_header(
+                file.path, file.head_size, announced.transfer_syntax
+            )
         except Unreadable as error:
             raise Refused(CANNOT_PARSE, f"Data set: {error}") from error
         _check(header, announced)
@@ -140,6 +162,7 @@ class Receiver:
         )
 
 
+@lru_cache(maxsize=4096)
 def valid_uid(uid: str) -> bool:
     return len(uid) <= 64 and _UID.fullmatch(uid) is not None
 
@@ -162,7 +185,7 @@ def _check(header: Header, announced: Announced) -> None:
         raise Refused(DOES_NOT_MATCH, "SOP Instance UID differs between command and data set")
 
 
-def _instance(announced: Announced, header: Header, path: str, size: int, sha256: str) -> NewInstance:
+def _instance(announced: Announced, header: Header, size: int) -> NewInstance:
     caller = announced.caller
     return NewInstance(
         sop_uid=header.sop_uid,
@@ -170,10 +193,10 @@ def _instance(announced: Announced, header: Header, path: str, size: int, sha256
         series_uid=header.series_uid,
         study_uid=header.study_uid,
         transfer_syntax=announced.transfer_syntax,
-        path=path,
+        path="",
         size=size,
-        sha256=sha256,
-        patient_digest=_patient_digest(header),
+        sha256="",
+        patient_digest=_patient_digest(header.study_uid, header.patient_id),
         calling_ae=caller.calling_ae,
         called_ae=caller.called_ae,
         host=caller.host,
@@ -183,11 +206,13 @@ def _instance(announced: Announced, header: Header, path: str, size: int, sha256
     )
 
 
-def _patient_digest(header: Header) -> str:
+@lru_cache(maxsize=256)
+def _patient_digest(study_uid: str, patient_id: str) -> str:
     """Tells patients of one study apart; bound to the study, so that it links no two studies."""
-    return hashlib.sha256(f"{header.study_uid}\\{header.patient_id}".encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(f"{study_uid}\\{patient_id}".encode("utf-8", "replace")).hexdigest()
 
 
+@lru_cache(maxsize=256)
 def _defined_term(value: str) -> str:
     """The first value of a CS attribute (PS3.5 6.2); empty when it is none."""
     term = value.split("\\")[0].strip().upper()

@@ -16,6 +16,7 @@ class EventKind(StrEnum):
     """What happened."""
 
     REJECTED_ASSOCIATION = "rejected association"  # a peer that is not allowed, or too many at once
+    ABORTED_ASSOCIATION = "aborted association"  # it ended otherwise than by a release
     REFUSED_INSTANCE = "refused instance"  # the sender got a failure status
     CONFLICT = "conflict"  # the same UID with other bytes, or another patient in the study
     QUARANTINED = "quarantined"  # kept but never read

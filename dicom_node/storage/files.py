@@ -1,31 +1,30 @@
 """Files: received instances and built documents under one root.
 
 Everything is written beside its place, fsynced, renamed, and the folder fsynced: a file that can be seen is whole, and one
-that was reported as written survives a power cut. A UID never becomes part of a path unhashed. An instance's name is made of
-the digests of its UIDs and of its bytes: the same object takes the same place, other bytes never overwrite.
+that was reported as written survives a power cut. A UID never becomes part of a path unhashed. A received instance is named
+by the digests of its UIDs and its number among those that came under its UID, which the database gives out: none overwrites
+another. (Stores of version 0.1.0 have the digest of the bytes in the number's place; those files stay as they are.)
 
-    spool/      partial files, "<host>-<pid>-<start>-<n>.part"
-    instances/  <2 hex>/<study>/<instance>-<bytes>.dcm
+    spool/      partial files, "<host>_<pid>_<start>_<n>.part"
+    instances/  <2 hex>/<study>/<instance>-<number>.dcm
     documents/  <2 hex>/<document>.<suffix>
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.errors import StorageBusy, StorageError, StorageFull
+from dicom_node.errors import StorageError, StorageFull
+from dicom_node.storage.arriving import ArrivingFile
 from dicom_node.storage.owner import current_owner, host_name, owner_alive
+from dicom_node.storage.paths import digest, make_folders, sync_folder, translated, write_all
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FOREIGN_ORPHAN_AGE_S = 24 * 3600  # another host's partial file: no association lasts a day
 
 
@@ -39,7 +38,8 @@ class StoredFile:
 
 
 def _disk_free(path: Path) -> int:
-    return shutil.disk_usage(path).free
+    room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize
 
 
 class FileStore:
@@ -50,6 +50,7 @@ class FileStore:
         self._spool = self.root / "spool"
         self._free_bytes = free_bytes
         self._numbers = itertools.count()
+        self._owner = current_owner().replace(":", "_")
         with translated(self.root):
             for folder in (self._spool, self.root / "instances", self.root / "documents"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +76,28 @@ class FileStore:
 
     def spool(self, prefix: bytes) -> SpoolFile:
         """Begin a partial file with ``prefix``, which does not count for the digest. Raises StorageBusy or StorageError."""
-        path = self._spool / f"{current_owner().replace(':', '_')}_{next(self._numbers)}.part"
-        return SpoolFile(self.root, path, prefix)
+        return SpoolFile(self.root, Path(self._new_part()), prefix)
+
+    def arriving(self, head: bytes) -> ArrivingFile:
+        """Begin the partial file of a received object with ``head``, its file meta. Raises as ``spool``."""
+        return ArrivingFile(str(self.root), self._new_part(), head)
+
+    def place_for(self, study_uid: str, sop_uid: str, copy: int, arriving: ArrivingFile) -> str:
+        """Where copy number ``copy`` of an instance goes, relative to the root.
+
+        A file may lie there that no row knows: a crash came between rename and commit, or the database was set back. The
+        same bytes may be replaced; others are left alone.
+        """
+        study = digest(study_uid)
+        name = f"instances/{study[:2]}/{study}/{digest(sop_uid)}-{copy}"
+        for ending in itertools.chain([""], (f"-{number}" for number in itertools.count(1))):
+            path = f"{self.root}/{name}{ending}.dcm"
+            if not os.path.exists(path) or arriving.same_data_set(path, arriving.size):  # noqa: PTH110 - for every image
+                break
+        return f"{name}{ending}.dcm"
+
+    def _new_part(self) -> str:
+        return f"{self._spool}/{self._owner}_{next(self._numbers)}.part"
 
     def clean_spool(self) -> int:
         """Delete partial files whose process is gone; how many there were. Called once when a node starts."""
@@ -87,7 +108,7 @@ class FileStore:
 
     def write_document(self, uid: str, data: bytes, suffix: str = ".dcm") -> StoredFile:
         """Write a document under the digest of its UID; the same UID again replaces it in one step."""
-        name = _digest(uid)
+        name = digest(uid)
         relative = f"documents/{name[:2]}/{name}{suffix}"
         spool = self.spool(b"")
         try:
@@ -108,7 +129,7 @@ class SpoolFile:
         with translated(path):
             self._file = path.open("xb", buffering=0)
             try:
-                _write_all(self._file.fileno(), prefix)
+                write_all(self._file.fileno(), prefix)
             except OSError:
                 self.discard()
                 raise
@@ -119,13 +140,13 @@ class SpoolFile:
 
     def write(self, data: bytes | memoryview) -> None:
         with translated(self.path):
-            _write_all(self._file.fileno(), data)
+            write_all(self._file.fileno(), data)
         self._digest.update(data)
         self.size += len(data)
 
     def keep(self, study_uid: str, sop_uid: str) -> StoredFile:
         """Make it an instance of the store, on the disk for good when this returns."""
-        study, instance = _digest(study_uid), _digest(sop_uid)
+        study, instance = digest(study_uid), digest(sop_uid)
         return self.move_to(f"instances/{study[:2]}/{study}/{instance}-{self.sha256[:16]}.dcm")
 
     def move_to(self, relative: str) -> StoredFile:
@@ -133,43 +154,15 @@ class SpoolFile:
         with translated(target):
             os.fsync(self._file.fileno())
             self._file.close()
-            _make_folders(target.parent, self._root)
+            make_folders(target.parent, self._root)
             self.path.rename(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         return StoredFile(relative, self.size, self.sha256)
 
     def discard(self) -> None:
         """Delete the partial file; nothing happens when it has been kept."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-
-
-def _digest(uid: str) -> str:
-    """32 hexadecimal digits: 128 bits tell any two UIDs apart."""
-    return hashlib.sha256(uid.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _make_folders(folder: Path, root: Path) -> None:
-    """Make ``folder`` below ``root``; each new entry is fsynced in its parent."""
-    if folder == root or folder.is_dir():
-        return
-    _make_folders(folder.parent, root)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_orphan(path: Path) -> bool:
@@ -187,20 +180,7 @@ def write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     with translated(path):
         with part.open("wb") as file:
-            _write_all(file.fileno(), data)
+            write_all(file.fileno(), data)
             os.fsync(file.fileno())
         part.rename(path)
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """OSError of ``path`` → StorageFull, StorageBusy (worth another try) or StorageError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StorageFull(f"There is no room left on the disk of {path.parent}") from error
-        if error.errno in {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ESTALE}:
-            raise StorageBusy(f"{path.parent} cannot be used at the moment: {error.strerror}") from error
-        raise StorageError(f"{path.parent} cannot be used: {error.strerror}; check that it exists and is writable") from error
+        sync_folder(path.parent)

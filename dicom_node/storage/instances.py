@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select
 
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
-from dicom_node.storage.studies import Arrival, add_to_study, lock_study
+from dicom_node.storage.prepared import run
+from dicom_node.storage.studies import Arrival, add_to_study, patients_of
 from dicom_node.storage.tables import instances
 
 
@@ -25,6 +30,7 @@ class NewInstance:
     """An instance whose file is on the disk for good.
 
     ``size`` (bytes) and ``sha256`` are of the data set as sent, ``path`` relative to the file store's root.
+    ``sha256`` is empty for what came over the network: it is compared byte for byte when its UID comes again.
     ``patient_digest`` tells patients apart without naming one.
     ``modality``, ``body_part``, ``requested_priority`` are the DICOM defined terms as sent, empty where absent.
     """
@@ -44,6 +50,13 @@ class NewInstance:
     modality: str = ""
     body_part: str = ""
     requested_priority: str = ""
+
+
+_COLUMNS = tuple(one.name for one in fields(NewInstance))
+_FEW = 8  # statements that together cost less than one made for the occasion
+_values_of = attrgetter(*_COLUMNS)
+_INSERT = insert(instances)
+_HELD = select(instances.c.id).where(instances.c.sop_uid == bindparam("wanted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +86,103 @@ class InstanceRow:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What ``record_instance`` did."""
+    """What was done. ``path``: where the instance's file belongs, or lies already where it is a duplicate."""
 
     outcome: Outcome
     copy: int
+    path: str = field(default="", compare=False)
+
+
+class Incoming(Protocol):
+    """A received instance whose place is not yet decided."""
+
+    @property
+    def new(self) -> NewInstance:
+        """Its ``path`` is not looked at."""
+        ...
+
+    def same_as(self, held: InstanceRow) -> bool:
+        """Whether its data set has the bytes of an instance that is held under its UID."""
+        ...
+
+    def place(self, copy: int) -> str:
+        """The path of copy number ``copy``, relative to the file store's root."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An instance that has its place and its digest."""
+
+    new: NewInstance
+
+    def same_as(self, held: InstanceRow) -> bool:
+        return held.sha256 == self.new.sha256
+
+    def place(self, copy: int) -> str:  # noqa: ARG002 - decided before
+        return self.new.path
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What one transaction will write. ``patients``: of each study, whose it is."""
+
+    patients: dict[str, str]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[NewEvent] = field(default_factory=list)
+    arrivals: dict[str, list[Arrival]] = field(default_factory=lambda: defaultdict(list))
 
 
 def record_instance(conn: Connection, new: NewInstance, now: float) -> Recorded:
-    """Record a received instance together with its study, in the caller's transaction.
+    """As ``record_instances``, of one that has its place; bytes are told apart by ``sha256``."""
+    return record_instances(conn, [_Placed(new)], now)[0]
+
+
+def record_instances(conn: Connection, batch: Sequence[Incoming], now: float) -> tuple[Recorded, ...]:
+    """Record received instances, no two of one UID, together with their studies, in the caller's transaction.
 
     The same SOP Instance UID with the same bytes changes nothing. With other bytes, or in a study of another patient, the
     instance is kept under the next copy number, set aside, and an alert is recorded; its study is not opened again.
+    The caller moves each file to its ``path`` before the transaction ends: the row, not yet seen by others, holds the place.
     """
-    held = find_instance(conn, new.sop_uid)
-    same = next((row for row in held if row.sha256 == new.sha256), None)
+    changes = _Changes(patients_of(conn, {one.new.study_uid for one in batch}))
+    known = _known(conn, [one.new.sop_uid for one in batch])
+    recorded = tuple(
+        _decide(one, find_instance(conn, one.new.sop_uid) if one.new.sop_uid in known else (), changes, now) for one in batch
+    )
+    if changes.rows:
+        run(conn, _INSERT, changes.rows)
+    for arrivals in changes.arrivals.values():
+        add_to_study(conn, arrivals[-1], now, len(arrivals))
+    for alert in changes.alerts:
+        record_event(conn, alert, now)
+    return recorded
+
+
+def _decide(one: Incoming, held: tuple[InstanceRow, ...], changes: _Changes, now: float) -> Recorded:
+    new = one.new
+    same = next((row for row in held if one.same_as(row)), None)
     if same is not None:
-        return Recorded(Outcome.DUPLICATE, same.copy)
-    reason = _conflict(conn, new, held)
+        return Recorded(Outcome.DUPLICATE, same.copy, same.path)
+    reason = _conflict(new, held, changes.patients)
     copy = len(held)
-    _insert(conn, new, copy, bool(reason), now)
+    path = one.place(copy)
+    row = dict(zip(_COLUMNS, _values_of(new), strict=True))
+    row.update(path=path, copy=copy, set_aside=bool(reason), received_at=now)
+    changes.rows.append(row)
     if reason:
-        record_event(conn, _alert(new, reason), now)
-        return Recorded(Outcome.CONFLICT, copy)
-    add_to_study(conn, Arrival(new.study_uid, new.patient_digest, new.calling_ae, new.called_ae, new.host), now)
-    return Recorded(Outcome.STORED, copy)
+        changes.alerts.append(_alert(new, reason))
+        return Recorded(Outcome.CONFLICT, copy, path)
+    changes.patients.setdefault(new.study_uid, new.patient_digest)
+    changes.arrivals[new.study_uid].append(Arrival(new.study_uid, new.patient_digest, new.calling_ae, new.called_ae, new.host))
+    return Recorded(Outcome.STORED, copy, path)
+
+
+def _known(conn: Connection, sop_uids: list[str]) -> set[str]:
+    """Those of some UIDs under which something is held."""
+    if len(sop_uids) > _FEW:
+        return set(conn.execute(select(instances.c.sop_uid).where(instances.c.sop_uid.in_(sop_uids))).scalars())
+    return {uid for uid in sop_uids if run(conn, _HELD, [{"wanted": uid}]).first() is not None}
 
 
 def find_instance(conn: Connection, sop_uid: str) -> tuple[InstanceRow, ...]:
@@ -113,19 +199,14 @@ def instances_of(conn: Connection, study_uid: str, include_set_aside: bool = Fal
     return tuple(_instance(row) for row in conn.execute(query).mappings())
 
 
-def _conflict(conn: Connection, new: NewInstance, held: tuple[InstanceRow, ...]) -> str:
+def _conflict(new: NewInstance, held: tuple[InstanceRow, ...], patients: dict[str, str]) -> str:
     if held and held[0].study_uid != new.study_uid:
         return "The same SOP Instance UID came in another study; both are kept, the later one is set aside"
     if held:
         return "The same SOP Instance UID came with other content; both are kept, the later one is set aside"
-    study = lock_study(conn, new.study_uid)
-    if study is not None and study.patient_digest != new.patient_digest:
+    if patients.get(new.study_uid, new.patient_digest) != new.patient_digest:
         return "The study holds images of another patient; this image is kept but set aside"
     return ""
-
-
-def _insert(conn: Connection, new: NewInstance, copy: int, set_aside: bool, now: float) -> None:
-    conn.execute(insert(instances).values(**asdict(new), copy=copy, set_aside=set_aside, received_at=now))
 
 
 def _alert(new: NewInstance, reason: str) -> NewEvent:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from dicom_node.errors import StorageError
+from dicom_node.storage.prepared import run
 from dicom_node.storage.tables import studies
 
 
@@ -28,6 +30,21 @@ class StudyRow:
     calling_ae: str
     called_ae: str
     host: str
+
+
+_PATIENT = select(studies.c.patient_digest).where(studies.c.study_uid == bindparam("wanted")).with_for_update()
+_ADD = (
+    update(studies)
+    .where(studies.c.study_uid == bindparam("wanted"))
+    .values(
+        last_instance_at=bindparam("now"),
+        dirty=bindparam("yes"),
+        calling_ae=bindparam("caller"),
+        called_ae=bindparam("called"),
+        host=bindparam("from_host"),
+        instance_count=studies.c.instance_count + bindparam("more"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +82,31 @@ def lock_study(conn: Connection, study_uid: str) -> StudyRow | None:
     return None if row is None else _study(row)
 
 
-def add_to_study(conn: Connection, arrival: Arrival, now: float) -> None:
-    """Count one more instance, note the time, mark the study dirty; the study's row is made with its first instance."""
+def patients_of(conn: Connection, study_uids: Collection[str]) -> dict[str, str]:
+    """The patient digests of those studies that there are.
+
+    Held until the transaction ends, and taken in one order everywhere, so that no two processes wait for each other.
+    """
+    found = {uid: run(conn, _PATIENT, [{"wanted": uid}]).scalar() for uid in sorted(study_uids)}
+    return {uid: str(patient) for uid, patient in found.items() if patient is not None}
+
+
+def add_to_study(conn: Connection, arrival: Arrival, now: float, count: int = 1) -> None:
+    """Count ``count`` more instances, note the time, mark the study dirty; its row is made with its first instance."""
     values = {
-        "last_instance_at": now,
-        "dirty": True,
-        "calling_ae": arrival.calling_ae,
-        "called_ae": arrival.called_ae,
-        "host": arrival.host,
+        "now": now,
+        "yes": True,
+        "caller": arrival.calling_ae,
+        "called": arrival.called_ae,
+        "from_host": arrival.host,
+        "more": count,
+        "wanted": arrival.study_uid,
     }
-    known = update(studies).where(studies.c.study_uid == arrival.study_uid)
-    if conn.execute(known.values(**values, instance_count=studies.c.instance_count + 1)).rowcount:
+    if run(conn, _ADD, [values]).rowcount:
         return
     first = {"study_uid": arrival.study_uid, "patient_digest": arrival.patient_digest, "first_instance_at": now}
-    conn.execute(insert(studies).values(**values, **first, instance_count=1, revision=0))
+    latest = {"last_instance_at": now, "calling_ae": arrival.calling_ae, "called_ae": arrival.called_ae, "host": arrival.host}
+    conn.execute(insert(studies).values(**first, **latest, dirty=True, instance_count=count, revision=0))
 
 
 def open_revision(conn: Connection, study_uid: str) -> int:

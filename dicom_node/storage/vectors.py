@@ -25,7 +25,8 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, Un
 
 from dicom_node.errors import StorageBusy, StorageError
 from dicom_node.storage.database import Database
-from dicom_node.storage.files import translated, write_whole
+from dicom_node.storage.files import write_whole
+from dicom_node.storage.paths import translated
 
 _FORM: Final = 1
 _BYTES: Final = 2  # of a float16

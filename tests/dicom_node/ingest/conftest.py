@@ -19,6 +19,7 @@ from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventRow, list_events
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import InstanceRow, find_instance
+from tests.dicom_node.ingest.wire import Peer
 
 LOCAL = (AllowedPeer("*", ("127.0.0.0/8",)),)
 
@@ -100,6 +101,13 @@ class Node:
         status = association.send_c_store(ds)
         association.release()
         return status
+
+
+@pytest.fixture(autouse=True)
+def _peers_hang_up() -> Iterator[None]:
+    yield
+    while Peer.all_open:
+        Peer.all_open.pop().close()
 
 
 @pytest.fixture
