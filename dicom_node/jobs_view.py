@@ -16,14 +16,22 @@ from dicom_node import app
 from dicom_node.errors import SettingsError, StorageError
 from dicom_node.reading_json import from_json
 from dicom_node.settings import load_settings
+from dicom_node.storage.commitments import Awaited, awaited_by
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, EventRow, list_events
 from dicom_node.storage.job_counts import JobCount, count_jobs
 from dicom_node.storage.jobs import Job, JobKind, JobState, Priority, get_job, list_jobs, rerun
+from dicom_node.storage.outbox import DestinationState, destination_states_of, rerun_dead
 from dicom_node.storage.results import DocumentRow, ResultRow, documents_of, results_of
 from dicom_node.terminal import console
 
-_COLOURS: Final = {JobState.QUEUED: "cyan", JobState.LEASED: "yellow", JobState.DONE: "green", JobState.DEAD: "bold red"}
+_COLOURS: Final = {
+    JobState.QUEUED: "cyan",
+    JobState.LEASED: "yellow",
+    JobState.AWAITING: "magenta",
+    JobState.DONE: "green",
+    JobState.DEAD: "bold red",
+}
 FULL_WIDTH: Final = 120  # characters of a terminal on which a UID of 44 leaves room for an error
 _EVENTS_SEARCHED: Final = 1000
 _Name = TypeVar("_Name", bound=StrEnum)
@@ -52,21 +60,56 @@ def show_one(config: Path, job: int) -> int:
             return 1
         with db.read() as connection:
             results, documents = results_of(connection, found.study_uid), documents_of(connection, found.study_uid)
+            awaited = awaited_by(connection, job)
             events = [e for e in list_events(connection, _EVENTS_SEARCHED) if e.study_uid == found.study_uid]
     out.print(_facts(found))
-    for line in (*_made(found, results, documents), *map(_event, events)):
+    for line in (*_made(found, results, documents), *_awaited(awaited), *map(_event, events)):
         out.print(line, soft_wrap=True, markup=False)
     return 0
 
 
-def retry(config: Path, jobs: Sequence[int]) -> int:
-    """Queue jobs again, at once. Returns 1 where one of them was not queued. Raises StorageError."""
+def retry(config: Path, jobs: Sequence[int], destination: str | None = None) -> int:
+    """Queue jobs again, at once, or all dead ones of a destination. Returns 1 where one was not queued.
+
+    Raises SettingsError where neither is named, StorageError.
+    """
+    if not jobs and destination is None:
+        raise SettingsError("name jobs, or a --destination whose dead deliveries are to be sent again")
     out = console()
     with _database(config) as db:
         answers = [_retry(db, job) for job in jobs]
+        if destination is not None:
+            count = rerun_dead(db, destination, time.time())
+            answers.append((True, f"{count} dead deliveries to {destination} are queued again"))
     for _, words in answers:
         out.print(words, soft_wrap=True)
     return 0 if all(queued for queued, _ in answers) else 1
+
+
+def show_destinations(config: Path) -> int:
+    """Print how each destination stands and what waits for it. Raises SettingsError, StorageError."""
+    settings = load_settings(config)
+    with closing(app.open_database(settings)) as db:
+        counts = [count for count in count_jobs(db) if count.kind is JobKind.DELIVER]
+        with db.read() as connection:
+            states = destination_states_of(connection)
+    names = sorted({*settings.destinations, *(count.queue for count in counts)})
+    if not names:
+        console().print("no destinations")
+    for name in names:
+        for line in _destination(name, name in settings.destinations, counts, states):
+            console().print(line, soft_wrap=True, markup=False)
+    return 0
+
+
+def _destination(name: str, known: bool, counts: Sequence[JobCount], states: Sequence[DestinationState]) -> Iterator[str]:
+    mine = {count.state: count.count for count in counts if count.queue == name}
+    held = ", ".join(f"{mine[state]} {state}" for state in JobState if mine.get(state)) or "nothing yet"
+    yield f"{name}: {held}" + ("" if known else "; NOT IN THE SETTINGS: nobody delivers this")
+    for one in states:
+        if one.destination == name:
+            down = f" after {one.failures} failures, next try {moment(one.next_try_at)}: {one.last_error}"
+            yield f"  {one.host}: {one.state} since {moment(one.since)}{'' if one.state == 'closed' else down}"
 
 
 def show_events(config: Path, kind: str | None, limit: int) -> int:
@@ -171,6 +214,14 @@ def _made(job: Job, results: Sequence[ResultRow], documents: Sequence[DocumentRo
             yield from _heads(result)
     for document in documents:
         yield f"{document.kind} of revision {document.revision}: {document.path} ({document.size} bytes, UID {document.uid})"
+
+
+def _awaited(one: Awaited | None) -> Iterator[str]:
+    if one is not None:
+        yield (
+            f"stored {one.sends} times, last {moment(one.stored_at)}; commitment asked for {one.asks} times since, "
+            f"transaction {one.transaction_uid or 'to be made'}"
+        )
 
 
 def _heads(result: ResultRow) -> Iterator[str]:

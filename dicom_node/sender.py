@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from dicom_node.delivery.destinations import dicom_peer
 from dicom_node.errors import SettingsError
 from dicom_node.remote.dimse import DicomPeer, Sent, send_files
 from dicom_node.settings import DicomDestination, load_settings
@@ -39,12 +40,13 @@ def peer_of(to: str, aet: str, config: Path | None) -> DicomPeer:
         return DicomPeer(match["host"].strip("[]"), int(match["port"]), match["ae"], aet)
     if config is None:
         raise SettingsError(f"--to {to!r}: write AETITLE@HOST:PORT, or a destination's name together with --config")
-    destinations = load_settings(config).destinations
+    settings = load_settings(config)
+    destinations = settings.destinations
     found = destinations.get(to)
     if not isinstance(found, DicomDestination):
         names = ", ".join(name for name, d in destinations.items() if isinstance(d, DicomDestination)) or "none"
         raise SettingsError(f"--to {to!r}: not a dicom destination of {config}; there are: {names}")
-    return DicomPeer(found.host, found.port, found.ae_title, found.calling_ae_title, found.timeout_s)
+    return dicom_peer(settings, found)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

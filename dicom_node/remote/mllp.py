@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from dicom_node.errors import PeerRefused, PeerUnavailable
+from dicom_node.remote.tls import TlsFiles, client_context, tls_fault
 
 START: Final = b"\x0b"
 END: Final = b"\x1c\r"
 MOST: Final = 1 << 20  # bytes of an acknowledgement; more is no acknowledgement
 Charset = Literal["utf-8", "iso-8859-1"]
 _CHARSETS: Final[dict[Charset, str]] = {"utf-8": "UNICODE UTF-8", "iso-8859-1": "8859/1"}  # table 0211
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """``ca``: whom to trust instead of the system's authorities. ``certificate`` and ``key``: ours, for mutual TLS."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+# Punctuation of ours that Latin-1 lacks, as it is typed without
+_PLAIN_MARKS: Final = str.maketrans({"–": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "…": "...", "≥": ">="})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ def reach(peer: Hl7Peer) -> None:
 
 
 def _connected(peer: Hl7Peer) -> socket.socket:
-    context = _context(peer) if peer.tls else None
+    context = client_context(peer, peer.tls) if peer.tls else None
     connection = socket.create_connection((peer.host, peer.port), timeout=peer.timeout_s)
     if context is None:
         return connection
@@ -79,19 +71,6 @@ def _connected(peer: Hl7Peer) -> socket.socket:
     except OSError:
         connection.close()
         raise
-
-
-def _context(peer: Hl7Peer) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the receiver's name checked (BCP 195)."""
-    assert peer.tls is not None
-    try:
-        context = ssl.create_default_context(cafile=peer.tls.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if peer.tls.certificate:
-            context.load_cert_chain(peer.tls.certificate, peer.tls.key)
-    except (OSError, ValueError) as error:
-        raise PeerUnavailable(f"{peer}: its TLS files cannot be used ({_why(error)}); check its `tls`") from error
-    return context
 
 
 def _receive(peer: Hl7Peer, connection: socket.socket, deadline: float) -> bytes:
@@ -135,8 +114,9 @@ def _addressed(peer: Hl7Peer, message: bytes) -> bytes:
     fields = header.split("|")
     fields += [""] * (18 - len(fields))
     fields[4], fields[5], fields[17] = peer.application, peer.facility, _CHARSETS[peer.charset]
+    text = f"{'|'.join(fields)}\r{rest}"
     try:
-        return f"{'|'.join(fields)}\r{rest}".encode(peer.charset)
+        return (text if peer.charset == "utf-8" else text.translate(_PLAIN_MARKS)).encode(peer.charset)
     except UnicodeEncodeError as error:
         raise PeerRefused(
             f"{peer}: the message holds characters that {peer.charset} does not have; set charset: utf-8"
@@ -148,8 +128,4 @@ def _control_id(message: bytes) -> str:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or type(error).__name__})"
-    return (
-        "no answer in time" if isinstance(error, TimeoutError) else str(getattr(error, "strerror", "") or type(error).__name__)
-    )
+    return "no answer in time" if isinstance(error, TimeoutError) else tls_fault(error)

@@ -30,6 +30,7 @@ class JobState(StrEnum):
 
     QUEUED = "queued"  # waits for a worker, or for its ``not_before``
     LEASED = "leased"  # a worker has it until ``lease_until``
+    AWAITING = "awaiting"  # the peer has stored it and has not yet committed itself to keep it
     DONE = "done"  # finished; kept, so that the same work is not queued again
     DEAD = "dead"  # given up; an operator may run it again
 
@@ -118,7 +119,7 @@ def claim(db: Database, kind: JobKind, queue: str | None, owner: str, limit: int
         query = select(jobs.c.id, jobs.c.unfinished).where(waiting).order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)
         found = conn.execute(query.limit(limit).with_for_update(skip_locked=True)).all()
         harmless = list(takewhile(lambda row: row.unfinished == 0, found))
-        return _lease(conn, [row.id for row in harmless or found[:1]], owner, now + lease_s)
+        return lease(conn, [row.id for row in harmless or found[:1]], owner, now + lease_s)
 
 
 def heartbeat(db: Database, owner: str, ids: Collection[int], lease_s: float, now: float) -> bool:
@@ -153,7 +154,28 @@ def bury(db: Database, job: Job, owner: str, error: str, now: float) -> None:
     """Give a job up and alert; an operator may run it again. Raises LeaseLost."""
     with db.write() as conn:
         _finish(conn, job, owner, state=JobState.DEAD.value, done_at=now, **_error(job, error, now))
-        record_event(conn, _dead(job.kind, job.study_uid, error), now)
+        record_event(conn, dead_event(job.kind, job.study_uid, error), now)
+
+
+def await_answer(conn: Connection, job: Job, owner: str) -> None:
+    """Give the lease back and wait for the peer's word, in the caller's transaction. Raises LeaseLost, as ``complete``."""
+    _finish(conn, job, owner, state=JobState.AWAITING.value)
+
+
+def answered(conn: Connection, job_id: int, state: JobState, error: str, now: float, not_before: float = 0.0) -> bool:
+    """The peer's word came, or was waited for in vain: DONE, QUEUED (send it again), AWAITING (ask again) or DEAD.
+
+    False where the job awaits nothing. A good word counts for a job that is queued again too.
+    """
+    waiting = [JobState.AWAITING.value, *([JobState.QUEUED.value] if state is JobState.DONE else [])]
+    values: dict[str, Any] = {"state": state.value, "last_error": error, "not_before": not_before}
+    if state in (JobState.DONE, JobState.DEAD):
+        values["done_at"] = now
+    settled = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(waiting)).values(**values)
+    row = conn.execute(settled.returning(jobs.c.kind, jobs.c.study_uid)).one_or_none()
+    if row is not None and state is JobState.DEAD:
+        record_event(conn, dead_event(JobKind(row.kind), row.study_uid, error), now)
+    return row is not None
 
 
 def release(db: Database, held: Sequence[Job], owner: str) -> int:
@@ -178,9 +200,10 @@ def release_dead(db: Database, is_alive: Callable[[str], bool]) -> int:
 
 
 def rerun(db: Database, job_id: int, now: float) -> bool:
-    """Queue a dead or done job again, at once; False when there is no such job."""
+    """Queue a dead, done or awaiting job again, at once; False when there is no such job."""
+    states = [JobState.DEAD.value, JobState.DONE.value, JobState.AWAITING.value]
     with db.write() as conn:
-        ended = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_([JobState.DEAD.value, JobState.DONE.value]))
+        ended = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(states))
         fresh = {"state": JobState.QUEUED.value, "not_before": now, "first_error_at": None, "done_at": None, **_FREE}
         return conn.execute(ended.values(**fresh)).rowcount == 1
 
@@ -208,7 +231,8 @@ def _waiting(kind: JobKind, queue: str | None, now: float) -> ColumnElement[bool
     return waiting if queue is None else and_(waiting, jobs.c.queue == queue)
 
 
-def _lease(conn: Connection, ids: list[int], owner: str, until: float) -> list[Job]:
+def lease(conn: Connection, ids: list[int], owner: str, until: float) -> list[Job]:
+    """Lease these jobs, locked by the caller's transaction, in their order."""
     if not ids:
         return []
     mine = {"state": JobState.LEASED.value, "lease_owner": owner, "lease_until": until}
@@ -222,7 +246,7 @@ def _bury_killers(conn: Connection, waiting: ColumnElement[bool], now: float) ->
     dead = {"state": JobState.DEAD.value, "done_at": now, "last_error": error, "lease_owner": "", "lease_until": 0.0}
     killers = update(jobs).where(waiting, jobs.c.unfinished >= UNFINISHED_LIMIT).values(**dead)
     for row in conn.execute(killers.returning(jobs.c.kind, jobs.c.study_uid)).all():
-        record_event(conn, _dead(JobKind(row.kind), row.study_uid, error), now)
+        record_event(conn, dead_event(JobKind(row.kind), row.study_uid, error), now)
 
 
 def _finish(conn: Connection, job: Job, owner: str, **values: Any) -> None:
@@ -241,7 +265,8 @@ def _error(job: Job, error: str, now: float) -> dict[str, Any]:
     return {"last_error": error, "first_error_at": now if job.first_error_at is None else job.first_error_at}
 
 
-def _dead(kind: JobKind, study_uid: str, error: str) -> NewEvent:
+def dead_event(kind: JobKind, study_uid: str, error: str) -> NewEvent:
+    """The alert that a job was given up."""
     return NewEvent(
         EventKind.JOB_DEAD, f"A job of the kind {kind.value!r} was given up: {error}", Severity.ALERT, study_uid=study_uid
     )

@@ -133,3 +133,41 @@ events = Table(
     Column("host", String(64), nullable=False),
     Index("ix_events_kind", "kind", "at"),
 )
+
+# A delivery that the peer has stored and not yet confirmed (storage commitment, PS3.4 annex J)
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("job_id", Integer, primary_key=True, autoincrement=False),
+    Column("destination", String(64), nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("sop_uid", UID, nullable=False),
+    Column("transaction_uid", UID, nullable=False),  # of the newest request; empty before the first
+    Column("sends", Integer, nullable=False),  # times it was stored
+    Column("asks", Integer, nullable=False),  # requests since it was last stored
+    Column("asker", String(160), nullable=False),  # the process that makes the newest request; empty when it is made
+    Column("accepted", Boolean, nullable=False),  # the peer has taken the newest request
+    Column("stored_at", TIME, nullable=False),
+    Column("next_at", TIME, nullable=False),  # when to ask, or when the answer is overdue
+    Index("ix_commitments_destination", "destination", "next_at"),
+)
+
+# Every request that was made for it: a late answer to an earlier one counts too
+commitment_requests = Table(
+    "commitment_requests",
+    metadata,
+    Column("transaction_uid", UID, primary_key=True),
+    Column("job_id", Integer, primary_key=True, autoincrement=False),
+)
+
+destination_states = Table(
+    "destination_states",
+    metadata,
+    Column("destination", String(64), primary_key=True),
+    Column("host", String(64), primary_key=True),  # each machine sees a destination by its own network
+    Column("state", String(16), nullable=False),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("since", TIME, nullable=False),
+    Column("next_try_at", TIME, nullable=False),
+    Column("last_error", Text, nullable=False),
+)

@@ -3,11 +3,11 @@
 # What cannot be had is said in one line; the tests that need it skip and say so again.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-packages=(dcmtk orthanc orthanc-dicomweb dicom3tools)
-programs=(dcmsend Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so dciodvfy)
+packages=(dcmtk orthanc dicom3tools)
+programs=(dcmsend Orthanc dciodvfy)
 
 missing=()
-for i in "${!programs[@]}"; do command -v "${programs[$i]}" >/dev/null || [[ -e ${programs[$i]} ]] || missing+=("${packages[$i]}"); done
+for i in "${!programs[@]}"; do command -v "${programs[$i]}" >/dev/null || missing+=("${packages[$i]}"); done
 [[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ]] || missing+=(orthanc-dicomweb)
 if ((${#missing[@]})); then
   if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then

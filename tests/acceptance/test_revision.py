@@ -30,6 +30,8 @@ def test_a_late_image_makes_a_second_revision_and_keeps_the_first(house: House, 
 
     assert [result["revision"] for result in house.node.results(uid)] == [1, 2]
     assert house.in_record(uid) in (2, None)
+    if house.fhir is not None:
+        _second_report_replaces_the_first(house, uid)
     assert len(house.pacs.studies(uid)) == 1
 
 
@@ -42,6 +44,14 @@ def test_the_same_image_sent_again_changes_nothing(house: House, tmp_path: Path)
     _send(house, path)
     house.node.wait_settled([uid])
     assert (house.pacs.count(), house.in_record(uid), house.node.jobs(uid)) == before
+
+
+def _second_report_replaces_the_first(house: House, uid: str) -> None:
+    by_name = {report["identifier"][0]["value"]: report for report in house.record.reports(uid)}
+    linked = {name: report["extension"][0]["valueReference"] for name, report in by_name.items() if "extension" in report}
+    ((second, replaced),) = linked.items()
+    assert {second, replaced["identifier"]["value"]} == set(by_name)
+    assert {report["status"] for report in by_name.values()} == {"partial"}
 
 
 def _send(house: House, path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.delivery.deliverer import Deliverer, RetryPolicy, Send
+from dicom_node.delivery.deliverer import Deliverer
+from dicom_node.delivery.destination import Destination, Send, one_by_one
+from dicom_node.delivery.lane import RetryPolicy
 from dicom_node.delivery.sending import to_folder
 from dicom_node.errors import PeerRefused, PeerUnavailable, StorageBusy
 from dicom_node.storage.database import Database
@@ -57,7 +59,8 @@ class Outbox:
         return {job.queue: job for job in list_jobs(self.db)}
 
     def deliverer(self, policy: RetryPolicy = EAGER, **destinations: Send) -> Deliverer:
-        return Deliverer(self.db, self.files, destinations, policy, "host:1:1")
+        targets = {name: Destination(one_by_one(send)) for name, send in destinations.items()}
+        return Deliverer(self.db, self.files, targets, policy, "host:1:1")
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ import pytest
 from dicom_node import jobs_view
 from dicom_node.errors import SettingsError
 from dicom_node.reading_json import to_json
+from dicom_node.storage.commitments import StoredObject, begin
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, record_event
 from dicom_node.storage.jobs import JobKind, JobState, NewJob, bury, claim, enqueue, get_job, list_jobs
+from dicom_node.storage.outbox import DestinationState, save_state
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
 from inference.reading import Decision, HeadVersion, Method
 from tests.support import GreyReader
@@ -65,7 +67,7 @@ def test_a_node_that_never_ran_has_no_jobs(config: Path, capsys: pytest.CaptureF
 def test_list_counts_and_names_each_job(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert jobs_view.show_list(config, None, None, 50) == 0
     counts, _, newest, oldest = capsys.readouterr().out.splitlines()
-    assert counts.split() == ["1", "queued", "0", "leased", "0", "done", "1", "dead"]
+    assert counts.split() == ["1", "queued", "0", "leased", "0", "awaiting", "0", "done", "1", "dead"]
     assert newest.split()[:6] == ["2", "deliver", "pacs", "dead", "ROUTINE", "1"]
     assert newest.rstrip().endswith("the peer [refuses] it")  # brackets are no markup
     assert oldest.split()[:8] == ["1", "read", "read", "queued", "STAT", "0", "2", "h"]
@@ -90,7 +92,7 @@ def test_list_chooses(
 
 @pytest.mark.usefixtures("db")
 def test_an_unknown_state_names_what_is_allowed(config: Path) -> None:
-    with pytest.raises(SettingsError, match="queued, leased, done, dead"):
+    with pytest.raises(SettingsError, match="queued, leased, awaiting, done, dead"):
         jobs_view.show_list(config, "broken", None, 50)
     with pytest.raises(SettingsError, match="read, deliver"):
         jobs_view.show_list(config, None, "broken", 50)
@@ -176,3 +178,42 @@ def test_a_result_with_heads_names_them_and_how_each_finding_was_judged(
 def test_a_result_of_another_version_does_not_hide_the_job(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert jobs_view.show_one(config, 1) == 0
     assert "a stored reading cannot be read back" in capsys.readouterr().out
+
+
+def test_destinations_show_what_waits_and_why(config: Path, db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    destinations = "{pacs: {kind: folder, path: out}, idle: {kind: folder, path: idle}}"
+    config.write_text(f"data: data\ndestinations: {destinations}\n", "utf-8")
+    with db.write() as conn:
+        enqueue(conn, NewJob(JobKind.DELIVER, "gone", "deliver:2", STUDY, {"document": "2.25.6"}), time.time())
+    save_state(db, DestinationState("pacs", "node-1", "open", 7, 1_700_000_000, 1_700_000_060, "PACS: no association"))
+    assert jobs_view.show_destinations(config) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "gone: 1 queued; NOT IN THE SETTINGS: nobody delivers this",
+        "idle: nothing yet",
+        "pacs: 1 dead",
+        "  node-1: open since 2023-11-14 22:13:20 UTC after 7 failures, next try 2023-11-14 22:14:20 UTC: PACS: no association",
+    ]
+
+
+def test_all_dead_deliveries_of_a_destination_are_sent_again(
+    config: Path, db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert jobs_view.retry(config, [], "pacs") == 0
+    assert "1 dead deliveries to pacs are queued again" in capsys.readouterr().out
+    (job,) = [job for job in list_jobs(db) if job.queue == "pacs"]
+    assert (job.state, job.first_error_at) == (JobState.QUEUED, None)
+    with pytest.raises(SettingsError, match="--destination"):
+        jobs_view.retry(config, [])
+
+
+def test_what_awaits_commitment_says_how_often_it_was_stored(
+    config: Path, db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs_view.retry(config, [], "pacs")
+    (job,) = claim(db, JobKind.DELIVER, "pacs", "me", 1, 60, time.time() + 1)
+    with db.write() as conn:
+        begin(conn, job, "me", StoredObject("1.2.840.1", "2.25.5"), 1_700_000_000)
+    assert jobs_view.show_one(config, job.id) == 0
+    out = capsys.readouterr().out
+    assert "awaiting" in out
+    assert "stored 1 times, last 2023-11-14 22:13:20 UTC; commitment asked for 0 times since, transaction to be made" in out

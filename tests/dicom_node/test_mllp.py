@@ -70,6 +70,14 @@ def test_another_character_set() -> None:
     assert str(message["MSH.F18"]) == "8859/1"
 
 
+def test_punctuation_of_ours_that_the_character_set_lacks_is_written_plainly() -> None:
+    phantom = build_documents(reading(phantom=True), context(), ORU)[0].content
+    assert "phantom – not for patients" in phantom.decode()
+    with Receiver("AA", encoding="iso-8859-1") as receiver:
+        send(Hl7Peer("127.0.0.1", receiver.port, charset="iso-8859-1"), phantom)
+    assert "phantom - not for patients" in str(receiver.got[0])
+
+
 def test_text_the_character_set_lacks_is_refused() -> None:
     greek = build_documents(reading(), context(header(PatientName="Διονυσιος")), ORU)[0].content
     with pytest.raises(PeerRefused, match="set charset: utf-8") as refused:

@@ -1,0 +1,232 @@
+"""One destination's part of the outbox: its own threads, its own breaker, so that it can hold up no other."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from dicom_node.delivery.breaker import Breaker, BreakerPolicy, BreakerState
+from dicom_node.delivery.destination import Answer, Destination, Parcel
+from dicom_node.errors import LeaseLost, PeerRefused, PeerUnavailable, RemoteError, StorageError, describe
+from dicom_node.storage import commitments, outbox
+from dicom_node.storage.database import Database
+from dicom_node.storage.files import FileStore
+from dicom_node.storage.jobs import Job, JobKind, bury, claim, complete, heartbeat, release, retry_later
+from dicom_node.storage.owner import host_name
+from dicom_node.storage.results import load_document
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Waits double from ``first_s`` to ``longest_s`` until ``give_up_s`` have passed since the first failure.
+
+    ``lease_s``: longer than any one document can take.
+    """
+
+    first_s: float = 5
+    longest_s: float = 1800
+    give_up_s: float = 72 * 3600
+    poll_s: float = 0.25
+    lease_s: float = 120
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+
+    def wait_s(self, attempts: int) -> float:
+        """Seconds before the next attempt, with up to 10 % of jitter so that peers are not stormed in step."""
+        return float(min(self.first_s * 2 ** min(attempts - 1, 32), self.longest_s) * random.uniform(0.9, 1.1))
+
+
+class Lane:
+    """Claims and sends what waits for one destination."""
+
+    def __init__(
+        self, db: Database, files: FileStore, name: str, destination: Destination, policy: RetryPolicy, owner: str
+    ) -> None:
+        self._db, self._files, self._policy = db, files, policy
+        self._name, self._destination = name, destination
+        self._owner = f"{owner}:{name}"
+        self._gate = threading.Lock()
+        self.breaker = Breaker(policy.breaker)
+
+    def serve(self, stop: threading.Event) -> None:
+        """Send until ``stop`` is set; what storage cannot do now is waited for. Run by each of the lane's threads."""
+        while not stop.is_set():
+            try:
+                worked = self._step_in_turn(stop)
+            except StorageError as error:
+                _log.warning("delivery waits for storage", destination=self._name, error=str(error))
+                worked = False
+                stop.wait(self._policy.poll_s)
+            if not worked:
+                stop.wait(self._policy.poll_s)
+
+    def step(self) -> bool:
+        """Send what one claim gives; False when nothing is due. Raises StorageError where the database or file store fails."""
+        jobs = self._claimed()
+        self._send(jobs)
+        return bool(jobs)
+
+    def _step_in_turn(self, stop: threading.Event) -> bool:
+        """Of idle threads only one looks for work, so that many threads ask the database no more than one."""
+        while not self._gate.acquire(timeout=self._policy.poll_s):
+            if stop.is_set():
+                return False
+        try:
+            jobs = self._claimed()
+            if not jobs:
+                stop.wait(self._policy.poll_s)
+        finally:
+            self._gate.release()
+        self._send(jobs)
+        return True
+
+    def _claimed(self) -> list[Job]:
+        now = time.time()
+        permit = self.breaker.permit(now)
+        if permit is BreakerState.OPEN:
+            return []
+        lease_s, queue = self._policy.lease_s, self._name
+        if permit is BreakerState.CLOSED:
+            return claim(self._db, JobKind.DELIVER, queue, self._owner, self._destination.batch, lease_s, now)
+        jobs: list[Job] = []
+        try:
+            jobs = outbox.claim_probe(self._db, queue, self._owner, lease_s, now)
+        finally:
+            if not jobs:
+                self.breaker.untried()
+        return jobs
+
+    def _send(self, jobs: list[Job]) -> None:
+        left = {job.id: job for job in jobs}
+        try:
+            self._send_all(left)
+        except LeaseLost:
+            _log.warning("the lease of a delivery was lost", destination=self._name)
+        finally:
+            self.breaker.untried()
+        if left:
+            release(self._db, list(left.values()), self._owner)
+
+    def _send_all(self, left: dict[int, Job]) -> None:
+        """Takes from ``left`` what is settled."""
+        parcels = list(self._loaded(left))
+        by_key = {job.idempotency_key: job for job in left.values()}
+        if not parcels:
+            return
+        try:
+            with closing(self._destination.send(parcels)) as answers:
+                for answer in answers:
+                    job = by_key[answer.parcel.key]
+                    del left[job.id]
+                    self._settle(job, answer)
+                    if left and not heartbeat(self._db, self._owner, left, self._policy.lease_s, time.time()):
+                        left.clear()
+                        raise LeaseLost("another process has taken over the rest of the batch")
+        except StorageError:
+            raise
+        except RemoteError as error:
+            self._none_sent(left, error)
+        except Exception as error:
+            first = next(iter(left.values()), None)
+            if first is None:
+                raise
+            self._none_sent({first.id: left.pop(first.id)}, _unexpected(error))
+
+    def _loaded(self, left: dict[int, Job]) -> Iterable[Parcel]:
+        for job in list(left.values()):
+            try:
+                yield self._parcel(job)
+            except PeerRefused as error:
+                del left[job.id]
+                self._failed(job, error)
+
+    def _parcel(self, job: Job) -> Parcel:
+        uid = str(job.payload["document"])
+        with self._db.read() as connection:
+            document = load_document(connection, uid)
+        if document is None:
+            raise PeerRefused(f"the outbox names document {uid}, which has no row")
+        try:
+            content = self._files.path(document.path).read_bytes()
+        except OSError as error:
+            raise PeerRefused(f"document {uid} cannot be read back from the file store ({error.strerror})") from error
+        if hashlib.sha256(content).hexdigest() != document.sha256:
+            raise PeerRefused(f"the file of document {uid} is not what was written; it is damaged and will not be sent")
+        return Parcel(document, content, job.idempotency_key)
+
+    def _settle(self, job: Job, answer: Answer) -> None:
+        if isinstance(answer.error, PeerUnavailable):
+            self._failed(job, answer.error)
+            self._unavailable(answer.error)
+            return
+        if self.breaker.answered():
+            self._recovered()
+        if answer.error is not None:
+            self._failed(job, answer.error)
+            return
+        awaits = self._destination.commitment is not None and answer.stored is not None
+        with self._db.write() as connection:
+            if awaits and answer.stored:
+                commitments.begin(connection, job, self._owner, answer.stored, time.time())
+            else:
+                complete(connection, job, self._owner, time.time())
+        log = _log.warning if answer.note else _log.info
+        told = {"kind": answer.parcel.document.kind, "study_uid": job.study_uid, "reason": answer.note}
+        log("stored, awaits commitment" if awaits else "delivered", job=job.id, destination=self._name, **told)
+
+    def _none_sent(self, left: dict[int, Job], error: RemoteError) -> None:
+        for job in list(left.values()):
+            del left[job.id]
+            self._failed(job, error)
+        self._unavailable(error)
+
+    def _failed(self, job: Job, error: RemoteError) -> None:
+        now, reason = time.time(), str(error)
+        if isinstance(error, PeerRefused) or now - (job.first_error_at or now) > self._policy.give_up_s:
+            told: dict[str, Any] = {"job": job.id, "destination": self._name, "error": reason}
+            _log.error("delivery is dead; see `wetread jobs list --state dead`", **told)
+            bury(self._db, job, self._owner, reason, now)
+            return
+        wait = self._policy.wait_s(job.attempts)
+        told = {"job": job.id, "destination": self._name, "error": reason, "seconds": round(wait, 1)}
+        _log.warning("delivery failed; will retry", **told)
+        retry_later(self._db, job, self._owner, reason, now + wait, now)
+
+    def _unavailable(self, error: RemoteError) -> None:
+        now = time.time()
+        if not self.breaker.failed(now):
+            return
+        self.tell_state(str(error))
+        dead = outbox.hold_back(self._db, self._name, str(error), self._policy.give_up_s, now)
+        seconds = round(self.breaker.next_try_at - now, 1)
+        told: dict[str, Any] = {"destination": self._name, "error": str(error), "seconds": seconds, "count": dead}
+        _log.error("the destination is down; its deliveries are held back", state=self.breaker.state.value, **told)
+
+    def _recovered(self) -> None:
+        self.tell_state("")
+        due = outbox.hasten(self._db, self._name, time.time())
+        _log.warning("the destination is back", destination=self._name, state=self.breaker.state.value, count=due)
+
+    def tell_state(self, error: str) -> None:
+        """Leave word of the breaker in the database, where an operator looks. Raises StorageBusy."""
+        breaker = self.breaker
+        outbox.save_state(
+            self._db,
+            outbox.DestinationState(
+                self._name, host_name(), breaker.state.value, breaker.failures, time.time(), breaker.next_try_at, error
+            ),
+        )
+
+
+def _unexpected(error: Exception) -> PeerUnavailable:
+    """For later: a fault of ours may be mended by the next version, and the document must not be lost."""
+    return PeerUnavailable(f"unexpected {describe(error)}")

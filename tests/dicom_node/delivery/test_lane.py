@@ -1,0 +1,189 @@
+"""One destination's lane: batches, what is left of them, and what its outage means for all that waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+from dicom_node.delivery.breaker import BreakerPolicy
+from dicom_node.delivery.destination import Answer, Destination, Parcel
+from dicom_node.delivery.lane import Lane, RetryPolicy
+from dicom_node.errors import PeerRefused, PeerUnavailable
+from dicom_node.storage.events import EventKind, list_events
+from dicom_node.storage.jobs import JobKind, JobState, claim
+from dicom_node.storage.outbox import destination_states_of, rerun_dead
+from dicom_node.storage.results import load_document
+from tests.dicom_node.delivery.conftest import Outbox
+
+POLICY = RetryPolicy(first_s=0.01, longest_s=0.02, poll_s=0.01, lease_s=30, breaker=BreakerPolicy(2, 0.05, 0.1))
+
+
+@dataclass
+class Peer:
+    """Takes a batch as told: ``poison`` it cannot take and hangs up over, ``refused`` it refuses, ``down`` it is not there."""
+
+    poison: str = ""
+    refused: str = ""
+    down: bool = False
+    got: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def __call__(self, parcels: Sequence[Parcel]) -> Generator[Answer, None, None]:
+        if self.down:
+            raise PeerUnavailable("down")
+        self.batches.append(len(parcels))
+        for parcel in parcels:
+            if parcel.document.uid == self.poison:
+                yield Answer(parcel, PeerUnavailable("hung up"))
+                return
+            if parcel.document.uid == self.refused:
+                yield Answer(parcel, PeerRefused("no such class"))
+                continue
+            self.got.append(parcel.document.uid)
+            yield Answer(parcel)
+
+
+def lane(outbox: Outbox, peer: Peer, policy: RetryPolicy = POLICY, owner: str = "host:1:1", batch: int = 4) -> Lane:
+    return Lane(outbox.db, outbox.files, "pacs", Destination(peer, batch), policy, owner)
+
+
+def until_idle(work: Lane, seconds: float = 0.5) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not work.step():
+            time.sleep(0.005)
+
+
+def test_a_batch_goes_in_one_and_only_what_failed_goes_again(outbox: Outbox) -> None:
+    outbox.put("1.1", "1.2", "1.3", "1.4")
+    peer = Peer(refused="1.2")
+    lane(outbox, peer).step()
+    assert outbox.told() == {"1.1": ("done", 1), "1.2": ("dead", 1), "1.3": ("done", 1), "1.4": ("done", 1)}
+    assert peer.batches == [4]
+
+
+def test_one_over_which_the_peer_hangs_up_costs_the_others_nothing(outbox: Outbox) -> None:
+    outbox.put("1.1", "1.2", "1.3", "1.4")
+    peer = Peer(poison="1.2")
+    until_idle(lane(outbox, peer, RetryPolicy(first_s=1000, longest_s=1000)))
+    assert sorted(peer.got) == ["1.1", "1.3", "1.4"]
+    told = outbox.told()
+    assert told.pop("1.2")[0] == "queued"
+    assert {state for state, _ in told.values()} == {"done"}
+    assert {job.last_error for uid, job in outbox.jobs().items() if uid != "1.2"} == {""}
+
+
+def test_a_trial_never_hangs_on_the_delivery_that_is_itself_the_fault(outbox: Outbox) -> None:
+    """Alone, the poisoned one opens the breaker; what comes after it is tried first and closes it again."""
+    outbox.put("1.1")
+    peer = Peer(poison="1.1")
+    work = lane(outbox, peer)
+    until_idle(work, 0.3)
+    assert work.breaker.failures >= 2
+    outbox.put("1.2", "1.3")
+    until_idle(work, 0.6)
+    assert sorted(peer.got) == ["1.2", "1.3"]
+
+
+def test_while_a_destination_is_down_it_is_tried_with_one_and_all_carry_the_reason(outbox: Outbox) -> None:
+    outbox.put(*(f"1.{number}" for number in range(20)))
+    peer = Peer(down=True)
+    work = lane(outbox, peer, RetryPolicy(first_s=0.01, longest_s=0.02, breaker=BreakerPolicy(2, 1000, 1000)))
+    until_idle(work, 0.3)
+    jobs = outbox.jobs().values()
+    assert sum(job.attempts for job in jobs) == 8  # two batches of four, and then no more
+    assert {job.last_error for job in jobs} == {"down"}
+    with outbox.db.read() as connection:
+        (state,) = destination_states_of(connection)
+    assert (state.destination, state.state, state.failures, state.last_error) == ("pacs", "open", 2, "down")
+    assert state.next_try_at > time.time() + 800
+
+
+def test_when_it_is_back_nothing_waits_for_its_own_next_try(outbox: Outbox) -> None:
+    outbox.put(*(f"1.{number}" for number in range(12)))
+    peer = Peer(down=True)
+    work = lane(outbox, peer, RetryPolicy(first_s=1000, longest_s=1000, breaker=BreakerPolicy(2, 0.05, 0.1)))
+    until_idle(work, 0.3)
+    assert min(job.not_before for job in outbox.jobs().values() if job.attempts) > time.time() + 800
+    peer.down = False
+    until_idle(work, 0.5)
+    assert {state for state, _ in outbox.told().values()} == {"done"}
+    with outbox.db.read() as connection:
+        assert [one.state for one in destination_states_of(connection)] == ["closed"]
+
+
+def test_all_that_waited_too_long_is_given_up_even_if_never_tried_and_can_be_sent_again(outbox: Outbox) -> None:
+    outbox.put(*(f"1.{number}" for number in range(8)))
+    peer = Peer(down=True)
+    work = lane(outbox, peer, RetryPolicy(0.01, 0.02, give_up_s=0.3, breaker=BreakerPolicy(2, 0.05, 0.1)), batch=1)
+    end = time.monotonic() + 10
+    while {state for state, _ in outbox.told().values()} != {"dead"} and time.monotonic() < end:
+        work.step()
+    assert {job.last_error for job in outbox.jobs().values()} == {"down"}
+    assert any(attempts == 0 for _, attempts in outbox.told().values())
+    with outbox.db.read() as connection:
+        assert len(list_events(connection, kind=EventKind.JOB_DEAD)) == 8
+    peer.down = False
+    assert rerun_dead(outbox.db, "pacs", time.time()) == 8
+    until_idle(work, 0.5)
+    assert len(set(peer.got)) == len(peer.got) == 8
+
+
+def test_two_deliverers_send_no_document_twice(outbox: Outbox) -> None:
+    uids = [f"1.{number}" for number in range(60)]
+    outbox.put(*uids)
+    peers, stop = [Peer(), Peer()], threading.Event()
+    lanes = [lane(outbox, peer, owner=f"host:{n}:{n}", batch=3) for n, peer in enumerate(peers)]
+    threads = [threading.Thread(target=one.serve, args=(stop,)) for one in lanes for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 30
+    while {state for state, _ in outbox.told().values()} != {"done"} and time.monotonic() < end:
+        time.sleep(0.02)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(peers[0].got + peers[1].got) == sorted(uids)
+
+
+def test_a_batch_whose_lease_was_taken_stops_and_leaves_the_rest_to_its_new_owner(outbox: Outbox) -> None:
+    outbox.put("1.1", "1.2", "1.3")
+    peer = Peer()
+
+    def stolen(parcels: Sequence[Parcel]) -> Generator[Answer, None, None]:
+        for answer in peer(parcels):
+            yield answer
+            claim(outbox.db, JobKind.DELIVER, "pacs", "host:2:2", 3, 60, time.time() + 3600)
+
+    Lane(outbox.db, outbox.files, "pacs", Destination(stolen, 3), POLICY, "host:1:1").step()
+    jobs = outbox.jobs()
+    assert jobs["1.1"].state is JobState.DONE
+    assert (jobs["1.2"].state, jobs["1.2"].lease_owner) == (JobState.LEASED, "host:2:2")
+    assert (jobs["1.3"].state, jobs["1.3"].lease_owner) == (JobState.QUEUED, "")  # not begun, so anybody's
+    assert peer.got == ["1.1", "1.2"]
+
+
+def test_a_damaged_file_is_never_sent_and_an_odd_document_stops_no_other(outbox: Outbox) -> None:
+    outbox.put("1.1", "1.2", "1.3", "1.4")
+    with outbox.db.read() as connection:
+        row = load_document(connection, "1.1")
+    assert row is not None
+    outbox.files.path(row.path).write_bytes(b"other bytes")
+    peer = Peer()
+
+    def odd(parcels: Sequence[Parcel]) -> Generator[Answer, None, None]:
+        for parcel, answer in zip(parcels, peer(parcels), strict=True):
+            if parcel.document.uid == "1.3":
+                raise KeyError("DOE^JANE")
+            yield answer
+
+    policy = RetryPolicy(first_s=1000, longest_s=1000)
+    until_idle(Lane(outbox.db, outbox.files, "pacs", Destination(odd, 4), policy, "host:1:1"))
+    told = {uid: state for uid, (state, _) in outbox.told().items()}
+    assert told == {"1.1": "dead", "1.2": "done", "1.3": "queued", "1.4": "done"}
+    jobs = outbox.jobs()
+    assert "is not what was written" in jobs["1.1"].last_error
+    assert jobs["1.3"].last_error.startswith("unexpected KeyError")
+    assert "DOE" not in jobs["1.3"].last_error
