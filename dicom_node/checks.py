@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -23,20 +21,14 @@ from rich.console import Console
 from rich.text import Text
 
 from dicom_node import app
+from dicom_node.check_item import PEER_LIMIT_S, nearest_existing
+from dicom_node.check_item import Item as Item
+from dicom_node.check_item import State as State
 from dicom_node.choices import engine_options
+from dicom_node.completion import asker
+from dicom_node.destination_checks import check_destination
 from dicom_node.errors import NodeError, SettingsError
-from dicom_node.remote.dimse import DicomPeer, echo
-from dicom_node.remote.fhir import FhirPeer, metadata
-from dicom_node.remote.mllp import reach
-from dicom_node.settings import (
-    Destination,
-    DicomDestination,
-    FolderDestination,
-    Hl7Destination,
-    ListenerSettings,
-    Settings,
-    load_settings,
-)
+from dicom_node.settings import ListenerSettings, Settings, load_settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.jobs import list_jobs
 from dicom_node.terminal import console
@@ -45,26 +37,8 @@ from inference.errors import InferenceError
 from inference.options import check_options, heads_of
 from inference.reading import UseMode
 
-PEER_LIMIT_S: Final = 10.0
 _FIRST_CREDIBLE_TIME: Final = 1_767_225_600.0  # 2026-01-01: before this software was made
 _SKEW_S: Final = 120.0
-
-
-class State(Enum):
-    """How an item stands."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One line of the answer. ``text``: what was found, and for anything but OK what to do."""
-
-    name: str
-    state: State
-    text: str
 
 
 def run(config: Path) -> int:
@@ -94,6 +68,7 @@ def items(config: Path) -> Iterator[Item]:
     yield from _acknowledgements(settings)
     yield _guarded("listener", lambda: _listener(settings.listener))
     yield from _senders(settings.listener)
+    yield from _archive(settings)
     yield from _destinations(settings)
 
 
@@ -106,14 +81,24 @@ def _guarded(name: str, check: Callable[[], Item]) -> Item:
 
 
 def _routes(settings: Settings) -> Item:
-    routes = app.routes_of(settings).routes
-    used = {name for route in routes for name in route.destinations}
+    loaded = app.routes_of(settings)
+    routes = loaded.routes
+    used = loaded.used_destinations()
     unused = sorted(set(settings.destinations) - used)
     if settings.mode is UseMode.ASSIST and not used:
         return Item("routes", State.WARNING, "no route names a destination: results stay on the node and reach nobody")
     if unused:
         return Item("routes", State.WARNING, f"no route sends to {', '.join(unused)}; name it in a route or remove it")
     return Item("routes", State.OK, f"{len(routes)}: {', '.join(route.name for route in routes)}")
+
+
+def _archive(settings: Settings) -> Iterator[Item]:
+    """Asked for a study that nobody has."""
+    ask = asker(settings)
+    if ask is not None:
+        yield _guarded(
+            "archive", lambda: Item("archive", State.OK, f"asked for a study it cannot have, it counts {ask('2.25.1')}")
+        )
 
 
 def _clock(settings: Settings) -> Item:
@@ -129,7 +114,7 @@ def _clock(settings: Settings) -> Item:
 
 def _disk(settings: Settings) -> Item:
     folder = settings.data_folder
-    existing = _existing(folder)
+    existing = nearest_existing(folder)
     if not existing.is_dir():
         return Item("disk", State.FAILED, f"{existing} is a file; `data` must name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -239,42 +224,7 @@ def _senders(wished: ListenerSettings) -> Iterator[Item]:
 def _destinations(settings: Settings) -> Iterator[Item]:
     """All peers at once: one that does not answer holds up no other."""
     with ThreadPoolExecutor(max_workers=8) as pool:
-        yield from pool.map(lambda pair: _destination(settings, *pair), settings.destinations.items())
-
-
-def _destination(settings: Settings, name: str, wished: Destination) -> Item:
-    label = f"destination {name}"
-    try:
-        if isinstance(wished, FolderDestination):
-            return _folder(label, settings.path(wished.path))
-        if isinstance(wished, DicomDestination):
-            limit = min(wished.timeout_s, PEER_LIMIT_S)
-            peer = DicomPeer(wished.host, wished.port, wished.ae_title, wished.calling_ae_title, limit)
-            echo(peer)
-            return Item(label, State.OK, f"{peer} answers C-ECHO")
-        if isinstance(wished, Hl7Destination):
-            receiver = replace(app.hl7_peer(settings, wished), timeout_s=min(wished.timeout_s, PEER_LIMIT_S))
-            reach(receiver)
-            return Item(label, State.OK, f"{receiver} takes connections; whether it takes messages shows with the first one")
-        token_file = settings.path(wished.token_file) if wished.token_file else None
-        version = metadata(FhirPeer(wished.url, token_file, min(wished.timeout_s, PEER_LIMIT_S)))
-    except NodeError as error:
-        return Item(label, State.FAILED, str(error))
-    if not version.startswith("4.0"):
-        return Item(label, State.WARNING, f"{wished.url} says FHIR {version}; our Bundles are FHIR 4.0.1 and may be refused")
-    return Item(label, State.OK, f"{wished.url} answers, FHIR {version}")
-
-
-def _folder(label: str, folder: Path) -> Item:
-    existing = _existing(folder)
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return Item(label, State.FAILED, f"{existing} cannot be written; give the node's user the right, or change `path`")
-    return Item(label, State.OK, f"{folder} {'can be written' if folder.exists() else 'will be made with the first delivery'}")
-
-
-def _existing(folder: Path) -> Path:
-    """The folder itself, or the nearest above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
+        yield from pool.map(lambda pair: check_destination(settings, *pair), settings.destinations.items())
 
 
 def _print(out: Console, item: Item) -> None:

@@ -1,9 +1,10 @@
-"""What the settings choose for the engine and the documents: the same for the live node and for research."""
+"""What the settings choose for pixels, engine and documents: the same for the live node and for research."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dicom_node.settings import PHANTOM, Settings, defaults_folder
 from dicom_node.version import software_version
@@ -11,6 +12,22 @@ from inference.options import EngineOptions
 from inference.phantoms import bundle_folder
 from reporting.context import DocumentKind
 from reporting.options import DEFAULT_KINDS, DocumentOptions
+
+if TYPE_CHECKING:
+    from dicom_node.pixels.reader import PixelOptions
+
+
+def pixel_options(settings: Settings) -> PixelOptions:
+    """How pixels are read. Raises SettingsError where the file of frame rules cannot be used."""
+    from dicom_node.pixels.limits import Limits  # loads pydicom: not for every command
+    from dicom_node.pixels.reader import PixelOptions
+    from dicom_node.pixels.rules import DEFAULT_RULES
+    from dicom_node.pixels.rules_file import load_rules
+
+    chosen = settings.pixels
+    limits = Limits(chosen.decoders, chosen.decoder_memory_mb, chosen.decoder_seconds)
+    rules = DEFAULT_RULES if chosen.frames is None else load_rules(settings.path(chosen.frames))
+    return PixelOptions(limits, rules, chosen.fast)
 
 
 def engine_options(settings: Settings, reading: str) -> EngineOptions:
@@ -48,8 +65,11 @@ def document_options(settings: Settings) -> DocumentOptions:
     wished = settings.documents
     return DocumentOptions(
         software_version=software_version(),
+        language=wished.language,
         fhir_status=wished.fhir_status,
         fhir_write=wished.fhir_write,
+        fhir_version=wished.fhir_version,
+        dicomweb_url=wished.dicomweb_url,
         patient_identifier_system=wished.patient_identifier_system,
         accession_identifier_system=wished.accession_identifier_system,
         kinds=DEFAULT_KINDS | {DocumentKind(name) for to in settings.destinations.values() for name in to.documents},

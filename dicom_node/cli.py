@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands import archive, compare, findings, heads, models, questions
+from dicom_node.commands import archive, compare, conformance, findings, heads, models, questions, routes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +27,9 @@ models.app.command("compare")(compare.compare)
 app.add_typer(models.app, name="models")
 app.add_typer(research, name="research")
 app.add_typer(findings.app, name="findings")
+app.add_typer(routes.app, name="routes")
 app.add_typer(heads.probe, name="probe")
+app.command()(conformance.conformance)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file (see config/node.yaml).")]
 Parent = Annotated[int, typer.Option("--parent", hidden=True)]
@@ -103,7 +105,7 @@ def events(
 @jobs.command("list")
 def jobs_list(
     config: Config = Path("node.yaml"),
-    state: Annotated[str | None, typer.Option(help="queued · leased · done · dead")] = None,
+    state: Annotated[str | None, typer.Option(help="queued · leased · awaiting · done · dead")] = None,
     kind: Annotated[str | None, typer.Option(help="read · deliver")] = None,
     limit: Annotated[int, typer.Option(min=1)] = 50,
 ) -> None:
@@ -122,11 +124,23 @@ def jobs_show(job: Annotated[int, typer.Argument(help="Job number.")], config: C
 
 
 @jobs.command("retry")
-def jobs_retry(job: Annotated[list[int], typer.Argument(help="Job numbers.")], config: Config = Path("node.yaml")) -> None:
-    """Run dead or done jobs again, at once."""
+def jobs_retry(
+    job: Annotated[list[int] | None, typer.Argument(help="Job numbers.")] = None,
+    config: Config = Path("node.yaml"),
+    destination: Annotated[str | None, typer.Option(help="All dead deliveries to this destination.")] = None,
+) -> None:
+    """Run dead, done or awaiting jobs again, at once."""
     from dicom_node import jobs_view
 
-    raise typer.Exit(jobs_view.retry(config, job))
+    raise typer.Exit(jobs_view.retry(config, job or [], destination))
+
+
+@jobs.command("destinations")
+def jobs_destinations(config: Config = Path("node.yaml")) -> None:
+    """Show how each destination stands: what waits for it, whether it is held back, since when and why."""
+    from dicom_node import jobs_view
+
+    raise typer.Exit(jobs_view.show_destinations(config))
 
 
 @research.command("run")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node.errors import PixelError, StorageError
-from dicom_node.pixels import Instance, read_instance, render_frame, select_frames
+from dicom_node.pixels import Chosen, Instance, PixelReader, shared_reader
 from inference.reading import Frame, Reading, Skipped
 from reporting.context import Document, Predecessor, StudyContext
 from reporting.documents import build_documents
@@ -49,33 +49,36 @@ class Outcome:
     frames: tuple[Frame, ...]
 
 
-def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions) -> Outcome:
-    """Read a study and build its documents.
+def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions, pixels: PixelReader | None = None) -> Outcome:
+    """Read a study and build its documents. ``pixels``: how its images are read; by default with the decoders of this process.
 
     What cannot be read is named in ``Reading.skipped``; a study with nothing to read gives a reading that says so.
     Raises ContextError where not one instance has a readable header, DeviceError where the device fails. A document that
     does not pass its checks has ``faults``.
     """
-    instances, unreadable = _open(request.paths)
-    selection = select_frames(instances)
-    frames, undecodable = _render(selection.chosen)
+    pixels = pixels or shared_reader()
+    instances, unreadable = _open(pixels, request.paths)
+    selection = pixels.select(instances)
+    frames, undecodable = _show(pixels, selection.chosen)
     reading = reader.read(frames, (*unreadable, *selection.skipped, *undecodable))
     return _document(reading, instances, request, options, frames)
 
 
 def refuse_study(reader: Reader, request: ReadRequest, options: DocumentOptions, reason: str) -> Outcome:
     """The documents of a study that could not be read, saying so: never silence. Raises as ``read_study``."""
-    instances, unreadable = _open(request.paths, and_missing=True)
+    instances, unreadable = _open(shared_reader(), request.paths, and_missing=True)
     return _document(reader.refuse(reason, unreadable), instances, request, options, ())
 
 
-def _open(paths: Sequence[Path], *, and_missing: bool = False) -> tuple[list[Instance], tuple[Skipped, ...]]:
+def _open(
+    pixels: PixelReader, paths: Sequence[Path], *, and_missing: bool = False
+) -> tuple[list[Instance], tuple[Skipped, ...]]:
     """``and_missing``: pass over files that cannot be opened at all, which a first attempt waits for."""
     instances: list[Instance] = []
     skipped: list[Skipped] = []
     for path in paths:
         try:
-            instances.append(read_instance(path))
+            instances.append(pixels.open(path))
         except PixelError as error:
             skipped.append(Skipped(path.stem, str(error)))
         except StorageError:
@@ -85,14 +88,14 @@ def _open(paths: Sequence[Path], *, and_missing: bool = False) -> tuple[list[Ins
     return instances, tuple(skipped)
 
 
-def _render(chosen: Sequence[tuple[Instance, int]]) -> tuple[tuple[Frame, ...], tuple[Skipped, ...]]:
+def _show(pixels: PixelReader, chosen: Sequence[Chosen]) -> tuple[tuple[Frame, ...], tuple[Skipped, ...]]:
     frames: list[Frame] = []
     skipped: list[Skipped] = []
-    for instance, frame_number in chosen:
-        try:
-            frames.append(render_frame(instance, frame_number))
-        except PixelError as error:
-            skipped.append(Skipped(str(instance.header.SOPInstanceUID), str(error)))
+    for one, shown in zip(chosen, pixels.show_each(chosen), strict=True):
+        if isinstance(shown, Frame):
+            frames.append(shown)
+        else:
+            skipped.append(Skipped(one.instance.sop_instance_uid, shown.reason))
     return tuple(frames), tuple(skipped)
 
 
@@ -102,7 +105,7 @@ def _document(
     if not instances:
         raise ContextError(f"none of the study's {len(request.paths)} instances has a readable header")
     used = {source.sop_instance_uid for source in reading.sources}
-    evidence = [i for i in instances if i.header.SOPInstanceUID in used] or instances
+    evidence = [i for i in instances if i.sop_instance_uid in used] or instances
     context = StudyContext(
         study_instance_uid=request.study_instance_uid,
         headers=tuple(instance.header for instance in evidence),

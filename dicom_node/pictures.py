@@ -76,12 +76,12 @@ def each_picture(
 def _study(uid: str, paths: Sequence[Path], done: Callable[[str, int], bool]) -> Iterator[Picture | Skipped]:
     selection = select_frames([read_instance(path) for path in paths])
     yield from selection.skipped
-    for instance, frame_number in selection.chosen:
+    for instance, frame_number, look in selection.chosen:
         if done(instance.sop_instance_uid, frame_number):
             continue
         try:
             date = str(instance.header.get("StudyDate", "") or "")
-            yield Picture(render_frame(instance, frame_number), instance.path, uid, date)
+            yield Picture(render_frame(instance, frame_number, look=look), instance.path, uid, date)
         except PixelError as error:
             yield Skipped(instance.sop_instance_uid, str(error))
 

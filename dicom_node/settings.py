@@ -15,24 +15,29 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from pydantic_settings import SettingsError as EnvironmentFault
 
+from dicom_node.destination_settings import AeTitle as AeTitle
+from dicom_node.destination_settings import Destination as Destination
+from dicom_node.destination_settings import DicomDestination as DicomDestination
+from dicom_node.destination_settings import FhirDestination as FhirDestination
+from dicom_node.destination_settings import FolderDestination as FolderDestination
+from dicom_node.destination_settings import FsspecDestination as FsspecDestination
+from dicom_node.destination_settings import Hl7Destination as Hl7Destination
+from dicom_node.destination_settings import StowDestination as StowDestination
+from dicom_node.destination_settings import TlsSettings as TlsSettings
+from dicom_node.destination_settings import WebhookDestination as WebhookDestination
+from dicom_node.destination_settings import kind_names
 from dicom_node.errors import SettingsError
+from dicom_node.frozen import Frozen
+from dicom_node.study_settings import StudySettings
 from inference.reading import UseMode
+from reporting import wording
+from reporting.errors import DocumentError
 
 PHANTOM: Final = "phantom"  # in place of a bundle folder: the phantom bundle that ships with the project
-DicomDocument = Literal["findings-sr", "draft-sr", "text-sr", "heat-map", "heat-map-gsps", "pdf"]
-DocumentName = DicomDocument | Literal["fhir-bundle", "hl7-oru"]
-
-
-def _ae_title(text: str) -> str:
-    """PS3.5 table 6.2-1, VR AE: 1 to 16 characters of the default repertoire, no backslash or control, not only spaces."""
-    text = text.strip(" ")
-    if not 1 <= len(text) <= 16 or "\\" in text or not all(" " <= c <= "~" for c in text):
-        raise ValueError("an AE title has 1 to 16 ASCII characters and no backslash (PS3.5 VR AE)")
-    return text
 
 
 def _network(text: str) -> str:
@@ -42,21 +47,33 @@ def _network(text: str) -> str:
         raise ValueError("give an IP address or network, such as 10.1.2.3 or 10.1.0.0/16") from error
 
 
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
+def _language(tag: str) -> str:
+    try:
+        return wording.of(tag).language
+    except DocumentError as error:
+        raise ValueError(str(error)) from error
+
+
+Language = Annotated[str, AfterValidator(_language)]
 Network = Annotated[str, AfterValidator(_network)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AllowedPeer(_Frozen):
+class AllowedPeer(Frozen):
     ae_title: AeTitle
     hosts: tuple[Network, ...] = Field(min_length=1)
+    called_ae: AeTitle | None = None
+    tls_subject: str = ""
+    users: tuple[str, ...] = ()
 
 
-class ListenerSettings(_Frozen):
+class ListenerTls(Frozen):
+    certificate_file: Path
+    key_file: Path
+    ca_file: Path | None = None
+
+
+class ListenerSettings(Frozen):
     ae_title: AeTitle = "WETREAD"
     host: str = "127.0.0.1"
     port: Port = 11112
@@ -66,14 +83,14 @@ class ListenerSettings(_Frozen):
     max_associations: int = Field(64, ge=1, le=1024)
     watermark_mb: int = Field(2048, ge=0)
     idle_timeout_s: float = Field(60, gt=0)
+    request_timeout_s: float = Field(30, gt=0)
     extra_sop_classes: tuple[str, ...] = ()
+    tls: ListenerTls | None = None
+    passcodes_file: Path | None = None
+    durability: Literal["full", "off"] = "full"
 
 
-class StudySettings(_Frozen):
-    quiet_seconds: float = Field(10, ge=0)
-
-
-class ReadingSettings(_Frozen):
+class ReadingSettings(Frozen):
     """Which models and catalogue make one kind of reading. Paths are relative to the settings file."""
 
     triage: str = PHANTOM
@@ -86,84 +103,60 @@ class ReadingSettings(_Frozen):
     heat_maps: bool = True
 
 
-class EngineSettings(_Frozen):
+class EngineSettings(Frozen):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     threads: int = Field(0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     resizing: Literal["exact", "fast"] = "exact"
 
 
-class WorkSettings(_Frozen):
+class PixelSettings(Frozen):
+    frames: Path | None = None
+    fast: bool = False
+    decoders: int = Field(0, ge=0, le=64)
+    decoder_memory_mb: int = Field(2048, ge=256)
+    decoder_seconds: float = Field(30, gt=0)
+
+
+class WorkSettings(Frozen):
     lease_seconds: float = Field(60, ge=5)
     max_attempts: int = Field(4, ge=1)
     retry_seconds: float = Field(15, gt=0)
     poll_seconds: float = Field(0.25, gt=0)
 
 
-class DicomDestination(_Frozen):
-    kind: Literal["dicom"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
-    ae_title: AeTitle
-    calling_ae_title: AeTitle = "WETREAD"
-    timeout_s: float = Field(30, gt=0)
-    documents: tuple[DicomDocument, ...] = ("findings-sr", "draft-sr")
-
-
-class FhirDestination(_Frozen):
-    kind: Literal["fhir"]
-    url: str = Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")
-    token_file: Path | None = None
-    timeout_s: float = Field(30, gt=0)
-    documents: tuple[Literal["fhir-bundle"], ...] = ("fhir-bundle",)
-
-
-class TlsSettings(_Frozen):
-    """Absent files mean the system's authorities and no certificate of our own."""
-
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-
-
-class Hl7Destination(_Frozen):
-    kind: Literal["hl7"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
-    application: str = Field("", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")
-    facility: str = Field("", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")
-    charset: Literal["utf-8", "iso-8859-1"] = "utf-8"
-    tls: TlsSettings | None = None
-    timeout_s: float = Field(30, gt=0)
-    documents: tuple[Literal["hl7-oru"], ...] = ("hl7-oru",)
-
-
-class FolderDestination(_Frozen):
-    kind: Literal["folder"]
-    path: Path
-    documents: tuple[DocumentName, ...] = ("findings-sr", "draft-sr", "fhir-bundle")
-
-
-Destination = Annotated[DicomDestination | FhirDestination | Hl7Destination | FolderDestination, Field(discriminator="kind")]
-
-
-class DeliverySettings(_Frozen):
+class DeliverySettings(Frozen):
     first_retry_s: float = Field(5, gt=0)
     max_retry_s: float = Field(1800, gt=0)
     give_up_hours: float = Field(72, gt=0)
     poll_seconds: float = Field(0.25, gt=0)
+    breaker_failures: int = Field(5, ge=1)
+    breaker_longest_s: float = Field(60, gt=0)
 
 
-class DocumentSettings(_Frozen):
+class CommitmentSettings(Frozen):
+    """Our side of storage commitment: where peers bring their answers. An empty ``tls``: none; it needs our certificate."""
+
+    host: str = "127.0.0.1"
+    port: Port = 11113
+    tls: TlsSettings | None = None
+    asks: int = Field(2, ge=1)
+    sends: int = Field(3, ge=1)
+
+
+class DocumentSettings(Frozen):
+    language: Language = "en"
     fhir_status: Literal["partial", "registered", "preliminary"] = "partial"
     institution: str = Field("", max_length=64)
     station_name: str = Field("WETREAD", max_length=16)
     fhir_write: Literal["by-id", "by-search"] = "by-id"
+    fhir_version: Literal["R4", "R5"] = "R4"
+    dicomweb_url: str = Field("", pattern=r"^(https?://[^\s/@]+(/\S*)?)?$")
     patient_identifier_system: str = ""
     accession_identifier_system: str = ""
 
 
-class LogSettings(_Frozen):
+class LogSettings(Frozen):
     level: Literal["debug", "info", "warning", "error"] = "info"
     form: Literal["console", "json"] = "console"
 
@@ -186,8 +179,10 @@ class Settings(BaseSettings):
     routes: Path | None = None
     destinations: dict[str, Destination] = {}
     engine: EngineSettings = EngineSettings()
+    pixels: PixelSettings = PixelSettings()
     work: WorkSettings = WorkSettings()
     delivery: DeliverySettings = DeliverySettings()
+    commitment: CommitmentSettings = CommitmentSettings()
     documents: DocumentSettings = DocumentSettings()
     log: LogSettings = LogSettings()
     folder: Path = Field(default=Path(), exclude=True)
@@ -275,8 +270,8 @@ def _is_faulty_json(name: str, text: str) -> bool:
 
 
 def _explain(file: Path, model: type[BaseModel], fault: Any) -> str:
-    kinds = ("dicom", "fhir", "hl7", "folder")  # pydantic's mark of which destination it took the section for
-    keys = [part for part in fault["loc"] if part not in kinds or fault["loc"][:1] != ("destinations",)]
+    # pydantic's mark of which kind of destination it took the section for is left out
+    keys = [part for part in fault["loc"] if part not in kind_names() or fault["loc"][:1] != ("destinations",)]
     key = ".".join(str(part) for part in keys)
     if fault["type"] == "extra_forbidden":
         allowed = _allowed_keys(model, fault["loc"][:-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,9 @@ import structlog
 
 from dicom_node.errors import LeaseLost, StorageBusy, describe
 from dicom_node.flow import Outcome, Reader, ReadRequest, read_study, refuse_study
+from dicom_node.pixels.reader import PixelReader
 from dicom_node.reading_json import to_json
+from dicom_node.routing import Routes
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.files import FileStore
@@ -65,16 +67,25 @@ class Stored(NamedTuple):
 
 
 class Worker:
-    """Reads studies one after the other. ``reader``: the loaded engine for a reading's name."""
+    """Reads studies one after the other. ``reader``: the loaded engine for a reading's name. ``pixels``: None for defaults."""
 
     def __init__(
-        self, db: Database, files: FileStore, reader: Callable[[str], Reader], options: WorkerOptions, owner: str
+        self,
+        db: Database,
+        files: FileStore,
+        reader: Callable[[str], Reader],
+        options: WorkerOptions,
+        owner: str,
+        routes: Callable[[], Routes],
+        pixels: PixelReader | None = None,
     ) -> None:
         self._db = db
         self._files = files
         self._reader = reader
         self._options = options
         self._owner = owner
+        self._routes = routes
+        self._pixels = pixels
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set. A database that is busy for a moment is waited for."""
@@ -120,7 +131,7 @@ class Worker:
         reader = self._reader(str(job.payload["reading"]))
         request = self._request(job)
         if job.attempts <= self._options.max_attempts and job.unfinished < UNFINISHED_LIMIT:
-            return read_study(reader, request, self._options.documents)
+            return read_study(reader, request, self._options.documents, self._pixels)
         reason = f"the reading failed {job.attempts - 1} times and was given up"
         return refuse_study(reader, request, self._options.documents, reason)
 
@@ -137,7 +148,7 @@ class Worker:
             device_uid=self._options.device_uid,
             station_name=self._options.station_name,
             institution=self._options.institution,
-            predecessors=tuple(_predecessor(document) for document in earlier if document.sop_class_uid),
+            predecessors=tuple(_predecessor(document) for document in earlier if _names_what_it_replaces(document)),
         )
 
     def _save(self, job: Job, outcome: Outcome) -> None:
@@ -150,7 +161,7 @@ class Worker:
                 save_document(connection, _row(item, job.study_uid, revision, reading_name), now)
                 if item.document.faults:
                     record_event(connection, _held(item.document, job.study_uid), now)
-            for delivery in self._deliveries(job, outcome.documents):
+            for delivery in self._deliveries(job, outcome):
                 enqueue(connection, delivery, now)
             complete(connection, job, self._owner, now)
 
@@ -158,15 +169,25 @@ class Worker:
         file = self._files.write_document(document.uid, document.content, document.suffix)
         return Stored(document, file.path, file.size, file.sha256)
 
-    def _deliveries(self, job: Job, documents: tuple[Document, ...]) -> Iterator[NewJob]:
+    def _deliveries(self, job: Job, outcome: Outcome) -> Iterator[NewJob]:
+        """Each document once for each destination, by its route or by a rule on results."""
         if self._options.mode is not UseMode.ASSIST:
             return
-        for name in job.payload["destinations"]:
-            for document in documents:
-                if document.kind in self._options.wanted.get(name, ()) and not document.faults:
-                    key = f"deliver:{document.uid}:{name}"
-                    payload = {"document": document.uid}
-                    yield NewJob(JobKind.DELIVER, name, key, job.study_uid, payload, priority=job.priority)
+        ways = [(name, job.payload.get("documents", ())) for name in job.payload["destinations"]]
+        rules = self._routes().rules_for(outcome.reading, str(job.payload.get("route", "")))
+        ways += [(name, rule.documents) for rule in rules for name in rule.destinations]
+        sent = {
+            (name, document.uid) for name, kinds in ways for document in outcome.documents if self._takes(name, kinds, document)
+        }
+        for name, uid in sorted(sent):
+            yield NewJob(
+                JobKind.DELIVER, name, f"deliver:{uid}:{name}", job.study_uid, {"document": uid}, priority=job.priority
+            )
+
+    def _takes(self, name: str, kinds: Collection[str], document: Document) -> bool:
+        """``kinds``: those that the way there names; none: all that the destination takes."""
+        wanted = self._options.wanted.get(name, ())
+        return document.kind in wanted and (not kinds or document.kind in kinds) and not document.faults
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Try again later; after the last attempt once more to say that it failed; then stop, visibly."""
@@ -228,6 +249,10 @@ def _held(document: Document, study_uid: str) -> NewEvent:
     """An operator must look: the document was made and checked, and may not leave."""
     text = f"{document.kind.value} breaks {len(document.faults)} of its rules and is held: {document.faults[0]}"
     return NewEvent(EventKind.HELD_DOCUMENT, text, Severity.ALERT, study_uid=study_uid, sop_uid=document.uid)
+
+
+def _names_what_it_replaces(row: DocumentRow) -> bool:
+    return bool(row.sop_class_uid) or row.kind == DocumentKind.FHIR_BUNDLE
 
 
 def _predecessor(row: DocumentRow) -> Predecessor:

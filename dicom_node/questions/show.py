@@ -12,6 +12,7 @@ from inference.drafting.results import Answer, Choice, ScoredText, Summary
 from inference.reading import ModelVersion, Reading, Sentence
 from reporting import wording
 
+_ENGLISH: Final = wording.of("en")
 NOT_A_DIAGNOSIS: Final = "Written by a model and checked by nobody: not a diagnosis."
 Json = dict[str, Any]
 
@@ -39,9 +40,9 @@ class Told:
 
     def lines(self) -> Iterator[str]:
         yield f"Question: {self.question}"
-        yield f"Answer: {self.text} [{wording.percent(self.score)}]"
+        yield f"Answer: {self.text} [{_ENGLISH.percent(self.score)}]"
         if isinstance(self.answered, Choice):
-            yield f"Of: {', '.join(f'{one.text} {wording.percent(one.probability)}' for one in self.answered.scores)}"
+            yield f"Of: {', '.join(f'{one.text} {_ENGLISH.percent(one.probability)}' for one in self.answered.scores)}"
         else:
             yield from self.answered.notes
         yield f"Image: {_image_line(self.shown)}"
@@ -60,20 +61,20 @@ class Told:
 def draft_lines(pictures: Sequence[Picture], reading: Reading) -> Iterator[str]:
     written = reading.draft
     yield f"Draft of {', '.join(dict.fromkeys(str(picture.name) for picture in pictures))}:"
-    yield from (f"  {line}" for line in _sentence_lines(written.sentences, reading) or [wording.no_draft(reading)])
+    yield from (f"  {line}" for line in _sentence_lines(written.sentences, reading) or [_ENGLISH.no_draft(reading)])
     if written.impression:
         yield "Impression:"
         yield from (f"  {line}" for line in _sentence_lines(written.impression, reading))
-    yield from wording.agreement_lines(reading)
-    yield from wording.checking_lines(reading) or (
+    yield from _ENGLISH.agreement_lines(reading)
+    yield from _ENGLISH.checking_lines(reading) or (
         [] if reading.assessed else [f"Not compared with findings: {reading.reason}"]
     )
     yield from (f"Model: {model.name} {model.version}" for model in reading.models)
-    yield from (*wording.notices(reading), "")
+    yield from (*_ENGLISH.notices(reading), "")
 
 
 def _sentence_lines(sentences: Sequence[Sentence], reading: Reading) -> list[str]:
-    return [wording.sentence_line(sentence, reading) for sentence in sentences]
+    return [_ENGLISH.sentence_line(sentence, reading) for sentence in sentences]
 
 
 def draft_json(pictures: Sequence[Picture], reading: Reading) -> Json:
@@ -88,7 +89,7 @@ def draft_json(pictures: Sequence[Picture], reading: Reading) -> Json:
         "notes": list(written.notes),
         "positive": [finding.key for finding in reading.positives],
         "models": [asdict(model) for model in reading.models],
-        "notice": " ".join(wording.notices(reading)),
+        "notice": " ".join(_ENGLISH.notices(reading)),
     }
 
 
@@ -103,7 +104,7 @@ def _sentence_json(sentence: Sentence) -> Json:
 
 
 def summary_lines(summary: Summary, model: ModelVersion) -> Iterator[str]:
-    yield from (f"{sentence.text} [confidence {wording.percent(sentence.confidence)}]" for sentence in summary.sentences)
+    yield from (f"{sentence.text} [confidence {_ENGLISH.percent(sentence.confidence)}]" for sentence in summary.sentences)
     yield from summary.notes
     yield from _standing(model)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from dicom_node import app
+from dicom_node.delivery.destinations import lease_seconds
 from dicom_node.errors import SettingsError
+from dicom_node.routing import StudyFacts
 from dicom_node.settings import DicomDestination, FolderDestination, Settings
-from dicom_node.storage.instances import InstanceRow
 from dicom_node.storage.jobs import JobKind, NewJob, enqueue
 
 
@@ -41,23 +40,8 @@ def test_the_installation_keeps_its_uid(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["device.uid"]
 
 
-def row(**changes: str) -> InstanceRow:
-    text = dict.fromkeys((field.name for field in fields(InstanceRow)), "")
-    given: dict[str, Any] = {**text, **changes, "size": 1, "id": 1, "copy": 0, "set_aside": False, "received_at": 0.0}
-    return InstanceRow(**given)
-
-
-def test_a_study_is_asked_for_all_its_terms() -> None:
-    film = row(modality="dx", body_part="CHEST", calling_ae="CT1")
-    facts = app.study_facts([film, row(modality="SR", requested_priority="STAT", calling_ae="ED")])
-    assert facts.modalities == {"DX", "SR"}
-    assert facts.body_parts == {"CHEST"}
-    assert facts.requested_priorities == {"STAT"}
-    assert facts.calling_aes == {"CT1", "ED"}
-
-
 def test_without_a_routes_file_everything_goes_everywhere(tmp_path: Path) -> None:
-    route = app.routes_of(site(tmp_path)).match(app.study_facts([row()]))
+    route = app.routes_of(site(tmp_path)).match(StudyFacts())
     assert route.reading == "chest_xray"
 
 
@@ -71,9 +55,9 @@ def test_a_missing_bundle_is_told_before_anything_starts(tmp_path: Path) -> None
 
 def test_a_lease_outlasts_the_slowest_delivery() -> None:
     slow = DicomDestination(kind="dicom", host="127.0.0.1", port=104, ae_title="SLOW", timeout_s=300)
-    assert app._lease_seconds([slow]) > 3 * slow.timeout_s
-    assert app._lease_seconds([]) > 60
-    assert app._lease_seconds([FolderDestination(kind="folder", path=Path("out"))]) > 60
+    assert lease_seconds([slow]) > 3 * slow.timeout_s
+    assert lease_seconds([]) > 60
+    assert lease_seconds([FolderDestination(kind="folder", path=Path("out"))]) > 60
 
 
 def test_deliveries_without_a_destination_are_told(tmp_path: Path) -> None:

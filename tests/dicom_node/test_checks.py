@@ -19,9 +19,11 @@ from pynetdicom.sop_class import Verification
 
 from dicom_node import checks
 from dicom_node.checks import Item, State
+from dicom_node.remote.fhir_plan import KINDS
 from dicom_node.settings import defaults_folder
 from inference.bundles import BundleCard, write_manifest
 from inference.reading import UseMode
+from tests.dicom_node.remote.record import WRITES, Record, serving
 
 LEAKY_PEER = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
@@ -239,4 +241,89 @@ def test_a_fhir_server_is_asked_for_its_metadata(site: Path) -> None:
         items = _items(site, destinations={name: {"kind": "fhir", "url": url} for name, url in urls.items()})
         server.shutdown()
     assert _only(items, "destination good") == Item("destination good", State.OK, f"{base}/r4 answers, FHIR 4.0.1")
-    assert _only(items, "destination newer").state is State.WARNING
+    newer = _only(items, "destination newer")
+    assert newer.state is State.FAILED
+    assert "FHIR 5.0.0, the document is R4: set documents.fhir_version: R5" in newer.text
+
+
+SAID_OF_THE_RECORD = {
+    "nothing": (Record(statement=False), State.WARNING, "it tells nothing of itself"),
+    "everything": (Record(), State.OK, "FHIR 4.0.1"),
+    "no transaction": (Record(transaction=False), State.WARNING, "one after the other"),
+    "no Provenance": (
+        Record(types=dict.fromkeys(KINDS[:-1], WRITES)),
+        State.WARNING,
+        "only named by their identifiers (Provenance)",
+    ),
+    "no report": (Record(types={"Patient": WRITES}), State.FAILED, "nothing of a result can be written there"),
+}
+
+
+@pytest.mark.parametrize(("record", "state", "said"), SAID_OF_THE_RECORD.values(), ids=SAID_OF_THE_RECORD)
+def test_what_a_fhir_server_will_not_do_is_said(site: Path, record: Record, state: State, said: str) -> None:
+    with serving(record) as url:
+        item = _only(_items(site, destinations={"record": {"kind": "fhir", "url": url}}), "destination record")
+    assert item.state is state
+    assert said in item.text
+
+
+def test_a_login_over_plain_http_is_warned_of(site: Path) -> None:
+    (site / "token").write_text("secret")
+    with serving(Record()) as url:
+        destination = {"kind": "fhir", "url": url, "token_file": "token"}
+        item = _only(_items(site, destinations={"record": destination}), "destination record")
+    assert (item.state, "sent unencrypted" in item.text, "secret" in item.text) == (State.WARNING, True, False)
+
+
+class _Web(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path.startswith("/dicom-web/studies") else 404)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def do_OPTIONS(self) -> None:
+        self.send_response(405)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_each_further_kind_of_destination_is_tried_and_nothing_is_stored(site: Path) -> None:
+    (site / "secret").write_text("a secret that both sides know")
+    (site / "login").write_text("me:mine")
+    with HTTPServer(("127.0.0.1", 0), _Web) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        web = {"kind": "stow", "url": f"{base}/dicom-web"}
+        hook = {"kind": "webhook", "url": f"{base}/hook", "secret_file": "secret"}
+        found = _items(
+            site,
+            destinations={
+                "web": web,
+                "open": {**web, "basic_file": "login"},
+                "lost": {**web, "url": f"{base}/elsewhere"},
+                "hook": hook,
+                "unsigned": {**hook, "secret_file": "none"},
+                "store": {"kind": "fsspec", "url": "memory://checked"},
+                "nosuch": {"kind": "fsspec", "url": "nosuch://checked"},
+            },
+        )
+        server.shutdown()
+    names = ("web", "open", "lost", "hook", "unsigned", "store", "nosuch")
+    states = {name: _only(found, f"destination {name}") for name in names}
+    assert {name: item.state.value for name, item in states.items()} == {
+        "web": "ok", "open": "warning", "lost": "FAILED", "hook": "ok", "unsigned": "FAILED", "store": "ok", "nosuch": "FAILED",
+    }  # fmt: skip
+    assert "login is sent unencrypted" in states["open"].text
+    assert "HTTP 404" in states["lost"].text
+    assert "secret file" in states["unsigned"].text
+
+
+@LEAKY_PEER
+def test_a_peer_asked_for_commitment_must_offer_it(site: Path, peer: int) -> None:
+    pacs = {"kind": "dicom", "host": "127.0.0.1", "port": peer, "ae_title": "WETREAD", "commitment": True}
+    item = _only(_items(site, destinations={"pacs": pacs}), "destination pacs")
+    assert (item.state, "accepts none of the presentation contexts" in item.text) == (State.FAILED, True)

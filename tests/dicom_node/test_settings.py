@@ -20,7 +20,11 @@ from dicom_node.settings import (
     DicomDestination,
     FhirDestination,
     FolderDestination,
+    FsspecDestination,
+    Hl7Destination,
     Settings,
+    StowDestination,
+    WebhookDestination,
     defaults_folder,
     load_settings,
 )
@@ -60,14 +64,17 @@ BAD = {
     ),
     "unknown key of a folder destination": (
         "destinations: {out: {kind: folder, path: x, url: y}}",
-        ["key 'destinations.out.url'", "Allowed here: kind, path, documents"],
+        ["key 'destinations.out.url'", "Allowed here: kind, path, concurrency, documents"],
     ),
     "required key missing": (
         "destinations: {pacs: {kind: dicom, host: h, port: 104}}",
         ["'destinations.pacs.ae_title' is required"],
     ),
     "peer without hosts": ("listener: {allowed: [{ae_title: A}]}", ["key 'listener.allowed.0.hosts' is required"]),
-    "unknown kind of destination": ("destinations: {x: {kind: ftp}}", ["destinations.x", "'dicom', 'fhir', 'hl7', 'folder'"]),
+    "unknown kind of destination": (
+        "destinations: {x: {kind: ftp}}",
+        ["destinations.x", "'dicom', 'fhir', 'hl7', 'folder', 'stow'"],
+    ),
     "destination without kind": ("destinations: {x: {path: y}}", ["destinations.x", "'kind'"]),
     "port too high": ("listener: {port: 70000}", ["key 'listener.port'", "less than or equal to 65535", "found 70000"]),
     "port not a number": ("listener: {port: dicom}", ["key 'listener.port'", "valid integer", "found 'dicom'"]),
@@ -197,7 +204,18 @@ def test_every_setting_stands_in_the_documented_file_with_a_comment(key: str) ->
     assert is_section or "#" in lines[at] or _commented_above(lines, at), f"{key} has no comment"
 
 
-@pytest.mark.parametrize("model", [DicomDestination, FhirDestination, FolderDestination])
+@pytest.mark.parametrize(
+    "model",
+    [
+        DicomDestination,
+        FhirDestination,
+        FolderDestination,
+        FsspecDestination,
+        Hl7Destination,
+        StowDestination,
+        WebhookDestination,
+    ],
+)
 def test_every_key_of_a_destination_is_documented(model: type[BaseModel]) -> None:
     kind = get_args(model.model_fields["kind"].annotation)[0]
     text = NODE_YAML.read_text("utf-8")
@@ -213,7 +231,7 @@ def test_the_examples_in_the_comments_are_valid(tmp_path: Path) -> None:
     start = next(n for n, line in enumerate(lines) if line == "#   destinations:")
     end = next(n for n in range(start, len(lines)) if not lines[n].startswith("#"))
     settings = load_settings(write(tmp_path, "\n".join(line.removeprefix("# ") for line in lines[start:end])))
-    assert {d.kind for d in settings.destinations.values()} == {"dicom", "fhir", "hl7", "folder"}
+    assert {d.kind for d in settings.destinations.values()} == {"dicom", "fhir", "hl7", "folder", "stow", "webhook", "fsspec"}
 
 
 ENVIRONMENT = {

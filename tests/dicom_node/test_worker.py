@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +16,9 @@ import dicom_node.worker
 from dicom_node.errors import LeaseLost, StorageFull
 from dicom_node.flow import Outcome, ReadRequest
 from dicom_node.phantom_dicom import phantom_dx
+from dicom_node.pixels import PixelReader
 from dicom_node.reading_json import from_json
+from dicom_node.routing import ResultConditions, ResultRule, Routes
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, Severity, list_events
 from dicom_node.storage.files import FileStore
@@ -43,6 +45,7 @@ class Node:
     files: FileStore
     study: str
     job: int
+    routes: Routes = field(default_factory=lambda: Routes(()))
 
     def worker(self, reader: GreyReader, mode: UseMode = UseMode.ASSIST, **changes: float) -> Worker:
         values: dict[str, float] = {
@@ -61,7 +64,7 @@ class Node:
             institution="",
             **{**values, **changes},  # type: ignore[arg-type]
         )
-        return Worker(self.db, self.files, lambda _name: reader, options, OWNER)
+        return Worker(self.db, self.files, lambda _name: reader, options, OWNER, lambda: self.routes)
 
     def state(self) -> Job:
         job = get_job(self.db, self.job)
@@ -153,6 +156,32 @@ def test_result_documents_and_deliveries_are_saved_with_the_end_of_the_job(node:
         (job.queue, kinds[job.payload["document"]], job.priority) for job in list_jobs(node.db, kind=JobKind.DELIVER)
     )
     assert queued == [("pacs", "draft-sr", 0), ("pacs", "findings-sr", 0), ("record", "fhir-bundle", 0)]
+
+
+def queued(node: Node) -> list[tuple[str, str]]:
+    with node.db.read() as connection:
+        kinds = {one.uid: one.kind for one in documents_of(connection, node.study)}
+    return sorted((job.queue, kinds[job.payload["document"]]) for job in list_jobs(node.db, kind=JobKind.DELIVER))
+
+
+def test_a_result_goes_where_its_rules_say_beside_its_route_and_nowhere_twice(node: Node) -> None:
+    """GreyReader finds nothing sure; whatever it says, the study was assessed."""
+    holds, not_ = ResultConditions(assessed=True), ResultConditions(assessed=False)
+    node.routes = Routes(
+        (),
+        (
+            ResultRule(name="more", when=holds, destinations=("unused", "pacs")),
+            ResultRule(name="only drafts", when=holds, destinations=("pacs",), documents=(DocumentKind.DRAFT_SR,)),
+            ResultRule(name="never", when=not_, destinations=("gone",)),
+        ),
+    )
+    assert node.worker(GreyReader(UseMode.ASSIST)).step()
+    assert queued(node) == [
+        ("pacs", "draft-sr"),
+        ("pacs", "findings-sr"),
+        ("record", "fhir-bundle"),
+        ("unused", "findings-sr"),
+    ]
 
 
 def test_nothing_to_do(node: Node) -> None:
@@ -377,9 +406,9 @@ def test_a_revision_is_told_what_it_replaces(node: Node, monkeypatch: pytest.Mon
     told = []
     read_study = dicom_node.worker.read_study
 
-    def listening(reader: GreyReader, request: ReadRequest, options: DocumentOptions) -> Outcome:
+    def listening(reader: GreyReader, request: ReadRequest, options: DocumentOptions, pixels: PixelReader | None) -> Outcome:
         told.append(request.predecessors)
-        return read_study(reader, request, options)
+        return read_study(reader, request, options, pixels)
 
     monkeypatch.setattr("dicom_node.worker.read_study", listening)
     worker = node.worker(GreyReader(UseMode.ASSIST))
@@ -391,6 +420,6 @@ def test_a_revision_is_told_what_it_replaces(node: Node, monkeypatch: pytest.Mon
     with node.db.read() as connection:
         first = documents_of(connection, node.study, revision=1)
     assert told[0] == ()
-    wanted = {(row.kind, row.uid, row.sop_class_uid, row.series_uid) for row in first if row.sop_class_uid}
+    wanted = {(row.kind, row.uid, row.sop_class_uid, row.series_uid) for row in first}
     assert {(one.kind, one.uid, one.sop_class_uid, one.series_instance_uid) for one in told[1]} == wanted
-    assert len(wanted) == 2
+    assert {kind for kind, *_ in wanted} == {"findings-sr", "draft-sr", "fhir-bundle"}

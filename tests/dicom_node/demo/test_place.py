@@ -54,7 +54,7 @@ def test_the_settings_are_valid_and_route_by_priority(tmp_path: Path, monkeypatc
     routes = routes_of(settings)
     film = StudyFacts(frozenset({"DX"}), frozenset({"CHEST"}), frozenset({"X"}), frozenset({"STAT"}))
     assert routes.match(film).priority is PriorityName.STAT
-    assert routes.match(StudyFacts(*[frozenset[str]()] * 4)).priority is PriorityName.ROUTINE
+    assert routes.match(StudyFacts()).priority is PriorityName.ROUTINE
     assert settings.data_folder.is_relative_to(place.root)
     assert settings.listener.host == "127.0.0.1"
     assert not settings.listener.allow_any

@@ -26,6 +26,7 @@ from dicom_node.demo.summary import print_summary
 from dicom_node.demo.watch import Seen, Stage, failed_attempts, look
 from dicom_node.errors import PeerRefused, PeerUnavailable, StorageError
 from dicom_node.ingest.assembly import Assembler, Plan, QuietTime
+from dicom_node.routing import Routes
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import NewInstance, record_instance
@@ -75,7 +76,7 @@ class Bench:
             retry_seconds=1,
             poll_seconds=1,
         )
-        worker = Worker(self.db, self.files, lambda _: GreyReader(UseMode.ASSIST), options, "me")
+        worker = Worker(self.db, self.files, lambda _: GreyReader(UseMode.ASSIST), options, "me", lambda: Routes(()))
         while worker.step():
             pass
 

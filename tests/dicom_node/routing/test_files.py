@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import SettingsError
-from dicom_node.routing import PRIORITY, PriorityName, StudyFacts, default_routes, load_routes
+from dicom_node.routing import PRIORITY, Names, PriorityName, StudyFacts, default_routes, load_routes
 from dicom_node.settings import defaults_folder
 from dicom_node.storage.jobs import Priority
+from reporting.context import DocumentKind
 
-READINGS = {"chest_xray", "chest_ct"}
-DESTINATIONS = {"pacs", "record"}
+NAMES = Names(
+    frozenset({"chest_xray", "chest_ct"}),
+    {
+        "pacs": frozenset({DocumentKind.FINDINGS_SR, DocumentKind.DRAFT_SR}),
+        "record": frozenset({DocumentKind.FHIR_BUNDLE}),
+    },
+)
 ROUTES = """
 routes:
   - name: stat films
@@ -46,7 +52,7 @@ def facts(modality: str = "DX", *more: str, body: str = "", calling: str = "PACS
 def load(folder: Path, text: str) -> list[str]:
     file = folder / "routes.yaml"
     file.write_text(text, "utf-8")
-    return [route.name for route in load_routes(file, readings=READINGS, destinations=DESTINATIONS).routes]
+    return [route.name for route in load_routes(file, NAMES).routes]
 
 
 MATCHES = {
@@ -70,7 +76,7 @@ MATCHES = {
 @pytest.mark.parametrize(("study", "name", "priority"), MATCHES.values(), ids=MATCHES.keys())
 def test_the_first_route_that_holds(tmp_path: Path, study: StudyFacts, name: str, priority: PriorityName) -> None:
     (tmp_path / "r.yaml").write_text(ROUTES)
-    route = load_routes(tmp_path / "r.yaml", readings=READINGS, destinations=DESTINATIONS).match(study)
+    route = load_routes(tmp_path / "r.yaml", NAMES).match(study)
     assert (route.name, route.priority) == (name, priority)
 
 
@@ -97,15 +103,58 @@ BAD = {
     ),
     "unknown condition": (
         "routes: [{name: a, when: {modalty: CT}, reading: chest_ct}]",
-        "routes.0.when.modalty: not a key of a route; allowed here: modality, body_part, calling_ae, requested_priority",
+        "routes.0.when.modalty: not a key here; allowed: modality, body_part, calling_ae, called_ae, host",
     ),
     "unknown key": (
         "routes: [{name: a, reading: chest_ct, colour: red}]",
-        "routes.0.colour: not a key of a route; allowed here: name, when, reading, priority, destinations",
+        "routes.0.colour: not a key here; allowed: name, when, reading, priority, destinations, documents",
     ),
     "unknown priority": (
         "routes: [{name: a, reading: chest_ct, priority: soon}]",
         "routes.0.priority: Input should be 'STAT', 'urgent'",
+    ),
+    "a condition below another": (
+        "routes: [{name: a, when: {any: [{modality: CT}, {not: {colour: red}}]}, reading: chest_ct}]",
+        "routes.0.when.any.1.not.colour: not a key here",
+    ),
+    "a document the destination does not take": (
+        "routes: [{name: a, reading: chest_ct, destinations: [record], documents: pdf}]",
+        "destination 'record' takes no pdf; by the settings (`documents`) it takes: fhir-bundle",
+    ),
+    "an attribute that DICOM lacks": (
+        "routes: [{name: a, when: {attributes: {StationNames: x}}, reading: chest_ct}]",
+        "'StationNames' is no keyword of a DICOM attribute",
+    ),
+    "hours that are none": (
+        "routes: [{name: a, when: {hours: '25:00-06:00'}, reading: chest_ct}]",
+        "'25:00-06:00' is no span of time such as 22:00-06:30",
+    ),
+    "hours that YAML makes a number": ("routes: [{name: a, when: {hours: 22:00}, reading: chest_ct}]", "routes.0.when.hours"),
+    "no weekday": ("routes: [{name: a, when: {weekdays: someday}, reading: chest_ct}]", "routes.0.when.weekdays"),
+    "no network": ("routes: [{name: a, when: {host: 10.0.0.0/99}, reading: chest_ct}]", "routes.0.when.host"),
+    "a result rule without conditions": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {}, destinations: pacs}]",
+        "results.0.destinations: ",
+    ),
+    "a result rule that says nothing": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {}, destinations: [pacs]}]",
+        "result rule 'b' has no condition",
+    ),
+    "a result rule of an unknown route": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {route: c}, destinations: [pacs]}]",
+        "result rule 'b': there is no route 'c'; there are: a",
+    ),
+    "a probability above one": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {min_probability: 50}, destinations: [pacs]}]",
+        "a probability lies between 0 and 1",
+    ),
+    "an unknown urgency": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {urgency: soon}, destinations: [pacs]}]",
+        "results.0.when.urgency",
+    ),
+    "an unknown key on results": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {urgent: x}, destinations: [pacs]}]",
+        "results.0.when.urgent: not a key here; allowed: finding, decision, urgency, min_probability, assessed, route",
     ),
     "no routes": ("routes: []", "routes: "),
     "no key": ("", "top level: "),
@@ -127,7 +176,7 @@ def test_a_mistake_names_file_and_route(tmp_path: Path, text: str, part: str) ->
 
 def test_a_missing_file_names_the_key(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no such routes file \(key 'routes' of the settings\)"):
-        load_routes(tmp_path / "none.yaml", readings=READINGS, destinations=DESTINATIONS)
+        load_routes(tmp_path / "none.yaml", NAMES)
 
 
 def test_an_explicit_empty_when_is_no_condition(tmp_path: Path) -> None:
@@ -135,13 +184,13 @@ def test_an_explicit_empty_when_is_no_condition(tmp_path: Path) -> None:
 
 
 def test_without_a_file_everything_goes_everywhere() -> None:
-    route = default_routes(READINGS, DESTINATIONS).match(facts())
-    assert route.reading in READINGS
-    assert set(route.destinations) == DESTINATIONS
+    route = default_routes(NAMES).match(facts())
+    assert route.reading in NAMES.readings
+    assert set(route.destinations) == set(NAMES.destinations)
 
 
 def test_the_shipped_example_is_valid() -> None:
-    assert load_routes(defaults_folder() / "routes.yaml", readings={"chest_xray"}, destinations=set()).routes
+    assert load_routes(defaults_folder() / "routes.yaml", Names(frozenset({"chest_xray"}), {})).routes
 
 
 def test_priorities_are_those_of_the_job_table() -> None:
