@@ -17,7 +17,9 @@ from pydicom import dcmread
 from rich.console import Console
 
 from dicom_node.delivery import sending
-from dicom_node.delivery.deliverer import Deliverer, RetryPolicy
+from dicom_node.delivery.deliverer import Deliverer
+from dicom_node.delivery.destination import Destination, one_by_one
+from dicom_node.delivery.lane import RetryPolicy
 from dicom_node.demo.collect import WANTED, collect
 from dicom_node.demo.display import progress
 from dicom_node.demo.sheet import draw_sheet
@@ -86,7 +88,7 @@ class Bench:
                 raise error
             return sending.to_folder(self.delivered, document, content)
 
-        deliverer = Deliverer(self.db, self.files, {"results": send}, RetryPolicy(), "me")
+        deliverer = Deliverer(self.db, self.files, {"results": Destination(one_by_one(send))}, RetryPolicy(), "me")
         for _ in range(most):
             if not deliverer.step("results"):
                 return

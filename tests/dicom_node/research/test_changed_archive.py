@@ -91,7 +91,7 @@ class _FailsOnce(GreyReader):
 
 FAILURES = {
     "our own error is quoted": (DeviceError("the device is out of memory"), "the device is out of memory"),
-    "a foreign error is named by class and place": (KeyError("DOE^JANE"), "KeyError in test_passes.py:"),
+    "a foreign error is named by class and place": (KeyError("DOE^JANE"), "KeyError in test_changed_archive.py:"),
 }
 
 
