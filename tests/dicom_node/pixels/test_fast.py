@@ -125,9 +125,9 @@ def test_means_are_those_of_numpy(bits: int, high_bit: int, signed: bool, times:
 
 
 @pytest.fixture(scope="module")
-def triage() -> Triage:
+def triage(tmp_path_factory: pytest.TempPathFactory) -> Triage:
     """The phantom BiomedCLIP."""
-    settings = Settings()
+    settings = Settings(folder=tmp_path_factory.mktemp("node"))
     return load_triage(engine_options(settings, next(iter(settings.readings))))
 
 
