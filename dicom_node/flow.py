@@ -61,7 +61,7 @@ def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions, p
     selection = pixels.select(instances)
     frames, undecodable = _show(pixels, selection.chosen)
     reading = reader.read(frames, (*unreadable, *selection.skipped, *undecodable))
-    return _document(reading, instances, request, options, frames)
+    return _document(reading, instances, request, options, frames, pixels.identity)
 
 
 def refuse_study(reader: Reader, request: ReadRequest, options: DocumentOptions, reason: str) -> Outcome:
@@ -100,7 +100,12 @@ def _show(pixels: PixelReader, chosen: Sequence[Chosen]) -> tuple[tuple[Frame, .
 
 
 def _document(
-    reading: Reading, instances: list[Instance], request: ReadRequest, options: DocumentOptions, frames: tuple[Frame, ...]
+    reading: Reading,
+    instances: list[Instance],
+    request: ReadRequest,
+    options: DocumentOptions,
+    frames: tuple[Frame, ...],
+    how: str = "",
 ) -> Outcome:
     if not instances:
         raise ContextError(f"none of the study's {len(request.paths)} instances has a readable header")
@@ -111,7 +116,7 @@ def _document(
         headers=tuple(instance.header for instance in evidence),
         revision=request.revision,
         read_at=request.read_at,
-        input_digest=_digest(instances),
+        input_digest=_digest(instances, how),
         device_uid=request.device_uid,
         station_name=request.station_name,
         institution=request.institution,
@@ -120,9 +125,9 @@ def _document(
     return Outcome(reading, build_documents(reading, context, options, frames), frames)
 
 
-def _digest(instances: Sequence[Instance]) -> str:
-    """sha256 over the instances' files in SOP Instance UID order."""
-    total = hashlib.sha256()
+def _digest(instances: Sequence[Instance], how: str) -> str:
+    """sha256 over ``how`` the pictures are read and the instances' files in SOP Instance UID order."""
+    total = hashlib.sha256(how.encode())
     for instance in sorted(instances, key=lambda i: str(i.header.get("SOPInstanceUID", ""))):
         with instance.path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())

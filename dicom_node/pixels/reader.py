@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,13 @@ class PixelOptions:
     rules: FrameRules = DEFAULT_RULES
     fast: bool = False
 
+    @property
+    def identity(self) -> str:
+        """Names what changes the pictures that are read; empty for the options as they ship."""
+        if self.rules == DEFAULT_RULES and not self.fast:
+            return ""
+        return hashlib.sha256(repr((self.rules, self.fast)).encode()).hexdigest()
+
 
 class PixelReader:
     """Opens, selects and shows. Thread-safe.
@@ -37,6 +45,10 @@ class PixelReader:
     def __init__(self, options: PixelOptions, decoders: Decoders | None = None) -> None:
         self._options = options
         self.decoders = decoders or Decoders(options.limits)
+
+    @property
+    def identity(self) -> str:
+        return self._options.identity
 
     def open(self, path: Path) -> Instance:
         """Raises as ``read_instance``."""

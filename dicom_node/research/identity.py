@@ -17,7 +17,10 @@ FORM: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """``source``: the archive's folder. ``models``, ``heads``: as in ``Reading``. ``code``: see ``code_version``."""
+    """``source``: the archive's folder. ``models``, ``heads``: as in ``Reading``. ``code``: see ``code_version``.
+
+    ``pixels``: names options of what is read and shown, where they are not those that ship.
+    """
 
     source: str
     reading: str
@@ -25,6 +28,7 @@ class RunIdentity:
     catalogue: Catalogue
     code: str
     heads: tuple[HeadVersion, ...] = ()
+    pixels: str = ""
 
 
 @dataclass(frozen=True, slots=True)

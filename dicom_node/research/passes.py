@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from rich.progress import (
 
 from dicom_node.errors import StorageError, StorageFull, describe
 from dicom_node.flow import Reader
+from dicom_node.pixels import PixelOptions, PixelReader
 from dicom_node.research import manifest, summary, tables
 from dicom_node.research.files import RunFolder
 from dicom_node.research.identity import RunIdentity, Started, begin
@@ -42,6 +43,7 @@ class Plan:
     identity: RunIdentity
     options: DocumentOptions
     load_reader: Callable[[], Reader]
+    pixels: PixelOptions = field(default_factory=PixelOptions)
 
 
 def read_archive(plan: Plan, console: Console) -> int:
@@ -83,16 +85,17 @@ def _read_all(plan: Plan, folder: RunFolder, started: Started, archive: Archive,
     pending = list(_pending(folder, archive, failures))
     done = len(archive.studies) - len(pending)
     task = progress.add_task("reading", total=len(archive.studies), completed=done)
-    studies = _study_reader(plan, started) if pending else None
-    for uid, files, revision in pending:
-        assert studies is not None
-        try:
-            commit_part(folder, studies.read(uid, files, revision))
-        except StorageFull:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever a study does to the code, the next study must be read
-            failures.append(tables.Failure(uid, describe(error)))
-        progress.advance(task)
+    with PixelReader(plan.pixels) as pixels:
+        studies = _study_reader(plan, started, pixels) if pending else None
+        for uid, files, revision in pending:
+            assert studies is not None
+            try:
+                commit_part(folder, studies.read(uid, files, revision))
+            except StorageFull:
+                raise
+            except Exception as error:  # noqa: BLE001  whatever a study does to the code, the next study must be read
+                failures.append(tables.Failure(uid, describe(error)))
+            progress.advance(task)
     return failures
 
 
@@ -109,9 +112,9 @@ def _pending(
             failures.append(tables.Failure(uid, describe(error)))
 
 
-def _study_reader(plan: Plan, started: Started) -> StudyReader:
+def _study_reader(plan: Plan, started: Started, pixels: PixelReader) -> StudyReader:
     device_uid = f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, f'wetread:research:{plan.out}').int}"
-    return StudyReader(plan.load_reader(), datetime.fromisoformat(started.started), device_uid, plan.options)
+    return StudyReader(plan.load_reader(), datetime.fromisoformat(started.started), device_uid, plan.options, pixels)
 
 
 def _progress(console: Console) -> Progress:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dicom_node import logs
-from dicom_node.choices import document_options, engine_options
+from dicom_node.choices import document_options, engine_options, pixel_options
 from dicom_node.errors import SettingsError
 from dicom_node.flow import Reader
 from dicom_node.research.identity import RunIdentity
@@ -38,9 +38,10 @@ def _plan(settings: Settings, source: Path, out: Path, reading: str | None) -> P
         bundle.model_version(options.acknowledgements.get(bundle.card.name, ""))
         for bundle in ((triage, drafting) if drafting else (triage,))
     )
+    pixels = pixel_options(settings)
     heads = heads_of(options, triage, catalogue).versions
-    identity = RunIdentity(str(source), name, models, catalogue.identity, code_version(), heads)
-    return Plan(source, out, identity, document_options(settings), lambda: _load(options))
+    identity = RunIdentity(str(source), name, models, catalogue.identity, code_version(), heads, pixels.identity)
+    return Plan(source, out, identity, document_options(settings), lambda: _load(options), pixels)
 
 
 def _reading(settings: Settings, wished: str | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dicom_node.flow import Reader, ReadRequest, read_study
+from dicom_node.pixels import PixelReader
 from dicom_node.research.parts import Part, ReadFile, sha256_of
 from dicom_node.research.search import SourceFile
 from reporting.options import DocumentOptions
@@ -20,6 +21,7 @@ class StudyReader:
     read_at: datetime
     device_uid: str
     options: DocumentOptions
+    pixels: PixelReader
 
     def read(self, study_uid: str, files: Sequence[SourceFile], revision: int) -> Part:
         """Read one study. Raises what ``flow.read_study`` raises, and OSError where a file has gone."""
@@ -31,7 +33,7 @@ class StudyReader:
             read_at=self.read_at,
             device_uid=self.device_uid,
         )
-        return Part(study_uid, revision, taken, read_study(self.reader, request, self.options).reading)
+        return Part(study_uid, revision, taken, read_study(self.reader, request, self.options, self.pixels).reading)
 
 
 def _hashed(files: Sequence[SourceFile]) -> tuple[ReadFile, ...]:

@@ -41,8 +41,8 @@ class Triage:
     """A contrastive model and the catalogue's prompts as two directions for each finding. One thread owns it.
 
     ``contrasts``: float32 (entries, width), the positive less the negative direction of each catalogue entry, in its order.
-    ``scale``: what a cosine is multiplied with to be a logit. ``precision``: the arithmetic of the image tower, for a
-    document; ``why``: how that came, for an operator.
+    ``scale``: what a cosine is multiplied with to be a logit. ``precision``: the arithmetic of the image tower
+    and a resizing other than the published, for a document; ``why``: how that came, for an operator.
     """
 
     def __init__(self, bundle: Bundle, catalogue: FindingsCatalogue, image: ImageModel, texts: TextEmbedder, how: How) -> None:
@@ -58,7 +58,7 @@ class Triage:
         chosen = choose(
             how.precision, image.tower, preparation, self._questions(catalogue), how.device, how.records, bundle.digest
         )
-        self.precision = chosen.name
+        self.precision = chosen.name if how.resizing == "exact" else f"{chosen.name}, {how.resizing} resizing"
         self.why = chosen.why
         self._encode = FrameEncoder(preparation, chosen.encode, how.device)
 

@@ -225,6 +225,7 @@ OTHER = {
     "other catalogue": ({"catalogue": replace(CATALOGUE, digest="00" * 32)}, "catalogue.digest: was cdcd", "is now 0000"),
     "other reading": ({"reading": "chest_ct"}, "reading: was chest_xray", "is now chest_ct"),
     "other source": ({"source": "/elsewhere"}, "source: was ", "is now /elsewhere"),
+    "other pictures": ({"pixels": "fa" * 32}, "pixels: was", "is now fafa"),
     "other code": ({"code": "0.2.0 ff"}, "code: was 0.1.0", "is now 0.2.0 ff"),
 }
 

@@ -286,6 +286,8 @@ def test_the_reading_says_what_ran(films: list[Frame], random_bundle: Bundle) ->
     assert engine.read(films[:1]).precision == "triage bfloat16"
     assert engine.why.startswith("lowest cosine with float32 0.99")
     assert Engine.load(replace(options, precision="float32")).refuse("no image").precision == "triage float32"
+    quick = Engine.load(replace(options, precision="float32", resizing="fast"))
+    assert quick.refuse("no image").precision == "triage float32, fast resizing"
 
 
 def test_cuda_graphs_are_not_for_a_cpu(published: ImageTower, preparation: Preparation) -> None:
