@@ -69,7 +69,7 @@ def test_the_node_waits_for_what_the_archive_has_and_no_longer(archive: Archive,
         wait_for("the study to be complete", lambda: node.jobs(uid, JobKind.READ), seconds=30)
         assert time.monotonic() - last < 10  # long before the quiet time of 300 s; the benchmark has the figure
         assert len(node.jobs(uid, JobKind.READ)) == 1
-        assert "of a study that it cannot have it counts 0" in wetread("check", "--config", node.config).stdout
+        assert "archive: asked for a study it cannot have, it counts 0" in wetread("check", "--config", node.config).stdout
     finally:
         node.end()
 
