@@ -171,3 +171,16 @@ destination_states = Table(
     Column("next_try_at", TIME, nullable=False),
     Column("last_error", Text, nullable=False),
 )
+
+# The processes of the node that live, on every machine
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("owner", String(160), primary_key=True),
+    Column("host", String(64), nullable=False),
+    Column("role", String(16), nullable=False),  # listen, work, deliver or web
+    Column("version", String(32), nullable=False),
+    Column("since", TIME, nullable=False),
+    Column("seen_at", TIME, nullable=False),
+    Column("state", String(200), nullable=False),  # what it is doing, such as "loading models"
+)

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dicom_node import app
+from dicom_node.app import delivering, working
 from dicom_node.delivery.destinations import lease_seconds
 from dicom_node.errors import SettingsError
 from dicom_node.routing import StudyFacts
@@ -66,11 +67,11 @@ def test_deliveries_without_a_destination_are_told(tmp_path: Path) -> None:
     with db.write() as connection:
         enqueue(connection, NewJob(JobKind.DELIVER, "old-pacs", "k", "1.2", {"document": "1.2.3"}), 0.0)
     with capture_logs() as told:
-        app._tell_of_unserved(db, settings)
+        delivering.tell_of_unserved(db, settings)
     db.close()
     assert [(line["destination"], line["count"]) for line in told] == [("old-pacs", 1)]
 
 
 def test_a_reading_that_left_the_settings_is_told_by_name() -> None:
     with pytest.raises(SettingsError, match="'old' of the job is no longer in the settings"):
-        app._engine({}, "old")
+        working.engine_of({}, "old")

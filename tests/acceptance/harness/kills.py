@@ -35,6 +35,7 @@ PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
 from dicom_node import app
+from dicom_node.app import listening
 from dicom_node.ingest.configured import listener_settings
 from dicom_node.ingest.listener import Listener
 from dicom_node.settings import load_settings
@@ -48,7 +49,7 @@ for _ in sys.stdin:
     child = os.fork()
     if not child:
         db, files = app.open_database(settings), app.open_files(settings)
-        app._clear_after_crash(db, files)
+        listening.clear_after_crash(db, files)
         listener = Listener(listener_settings(settings), db, files)
         listener.start()
         os.write(theirs, b"x")
