@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, build_role
 from pynetdicom.sop_class import Verification
 
 from dicom_node.errors import PeerRefused, PeerUnavailable
@@ -217,16 +217,23 @@ def _describe(path: Path) -> tuple[str, str] | str:
 
 @contextmanager
 def associated(
-    peer: DicomPeer, contexts: Sequence[tuple[Any, Sequence[Any]]], handlers: Sequence[tuple[Any, Any]] = ()
+    peer: DicomPeer,
+    contexts: Sequence[tuple[Any, Sequence[Any]]],
+    handlers: Sequence[tuple[Any, Any]] = (),
+    as_scp: Sequence[Any] = (),
 ) -> Iterator[Any]:
-    """An association with these presentation contexts, released at the end. Raises PeerUnavailable, PeerRefused."""
+    """An association with these presentation contexts, released at the end. Raises PeerUnavailable, PeerRefused.
+
+    ``as_scp``: SOP classes for which we propose to be the SCP (PS3.7 D.3.3.4).
+    """
     entity = AE(ae_title=peer.calling_ae_title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = peer.timeout_s
     entity.connection_timeout = min(peer.timeout_s, 10)
     for sop_class, syntaxes in contexts:
         entity.add_requested_context(sop_class, list(syntaxes))
     tls = {"tls_args": (client_context(peer, peer.tls), peer.host)} if peer.tls else {}
-    title = {"ae_title": peer.ae_title, "max_pdu": PDU_SIZE}
+    roles = [build_role(sop_class, scp_role=True) for sop_class in as_scp]
+    title = {"ae_title": peer.ae_title, "max_pdu": PDU_SIZE, "ext_neg": roles or None}
     try:
         association = entity.associate(peer.host, peer.port, **title, **tls, evt_handlers=list(handlers))
     except OSError as error:  # the name does not resolve

@@ -6,19 +6,17 @@ What a server offers stands in ``fhir_capabilities``, how a Bundle is fitted to 
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from dicom_node.errors import PeerRefused, PeerUnavailable
-from dicom_node.remote.tls import TlsFiles, client_context
+from dicom_node.remote import http
+from dicom_node.remote.http import HttpPeer
 
 MEDIA_TYPE: Final = "application/fhir+json"
 # What the content of a request may cause; every other refusal (login, address, load, conflict) may pass or be put right.
@@ -30,30 +28,14 @@ _HOPS: Final = 3
 _SHOWN: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class FhirPeer:
-    """A FHIR base address.
-
-    ``token_file`` holds a bearer token, ``basic_file`` a line ``user:password`` for HTTP Basic; both are read anew for each
-    delivery, and neither is ever told. ``tls``: whom to trust, and our certificate.
-    """
-
-    url: str
-    token_file: Path | None = None
-    timeout_s: float = 30
-    basic_file: Path | None = None
-    tls: TlsFiles = field(default_factory=TlsFiles)
-
-    def __str__(self) -> str:
-        return self.url
+class FhirPeer(HttpPeer):
+    """A FHIR base address; its secrets are read anew for each delivery."""
 
 
 @contextmanager
 def connected(peer: FhirPeer) -> Iterator[httpx.Client]:
     """A client that is logged in at ``peer``. Raises PeerUnavailable where a secret or a TLS file cannot be read."""
-    headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **_login(peer)}
-    verify = client_context(peer, peer.tls) if peer.url.startswith("https:") else False
-    with httpx.Client(headers=headers, timeout=peer.timeout_s, verify=verify, trust_env=False) as client:
+    with http.connected(peer, {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}) as client:
         yield client
 
 
@@ -148,28 +130,6 @@ def issues(answer: dict[str, Any]) -> str:
 def _places(issue: dict[str, Any]) -> str:
     places = issue.get("expression")
     return ", ".join(map(str, places)) if isinstance(places, list) and places else "?"
-
-
-def _login(peer: FhirPeer) -> dict[str, str]:
-    if peer.token_file is not None:
-        return {"Authorization": f"Bearer {_secret(peer, 'token', peer.token_file)}"}
-    if peer.basic_file is not None:
-        pair = _secret(peer, "basic", peer.basic_file)
-        if ":" not in pair:
-            raise PeerUnavailable(f"{peer}: basic file {peer.basic_file} does not hold a line user:password")
-        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-    return {}
-
-
-def _secret(peer: FhirPeer, what: str, file: Path) -> str:
-    try:
-        secret = file.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise PeerUnavailable(f"{peer}: {what} file {file} cannot be read ({why})") from error
-    if not secret or not secret.isprintable() or (what == "token" and not secret.isascii()):
-        raise PeerUnavailable(f"{peer}: {what} file {file} must hold one line and nothing else")
-    return secret
 
 
 def _refusal(peer: FhirPeer, status: int, answer: dict[str, Any], *, content: bool = False) -> PeerRefused | PeerUnavailable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from dicom_node.remote.tls import TlsFiles, client_context
 # What the content of a request may cause; every other refusal (login, address, load, conflict) may pass or be put right.
 CONTENT_FAULTS: Final = frozenset({400, 406, 410, 413, 415, 422})
 _MOST: Final = 16 << 20  # bytes of an answer
+_CHUNK: Final = 1 << 17  # bytes of a large one taken at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,24 @@ def request(peer: HttpPeer, method: str, path: str, content: bytes | None, heade
     a TLS file cannot be read.
     """
     url = f"{peer.url.rstrip('/')}/{path}" if path else peer.url
-    with _connected(peer) as client:
+    with connected(peer) as client:
         try:
             with client.stream(method, url, content=content, headers=headers) as response:
                 return HttpAnswer(response.status_code, _body(peer, response))
+        except httpx.HTTPError as error:
+            raise PeerUnavailable(f"{peer}: {type(error).__name__}") from error
+
+
+@contextmanager
+def streamed(peer: HttpPeer, path: str, headers: dict[str, str]) -> Iterator[tuple[int, str, Iterator[bytes]]]:
+    """GET something large: its status, its Content-Type, and its bytes as they come, each within the timeout of the last.
+
+    Raises PeerUnavailable where the connection fails, also while the bytes are read.
+    """
+    with connected(peer) as client:
+        try:
+            with client.stream("GET", f"{peer.url.rstrip('/')}/{path}", headers=headers) as response:
+                yield response.status_code, response.headers.get("Content-Type", ""), response.iter_bytes(_CHUNK)
         except httpx.HTTPError as error:
             raise PeerUnavailable(f"{peer}: {type(error).__name__}") from error
 
@@ -88,15 +103,20 @@ def read_line(peer: HttpPeer, what: str, file: Path) -> str:
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise PeerUnavailable(f"{peer}: {what} file {file} cannot be read ({why})") from error
-    if not secret or not secret.isprintable() or not secret.isascii():
-        raise PeerUnavailable(f"{peer}: {what} file {file} must hold one line of ASCII and nothing else")
+    if not secret or not secret.isprintable() or (what != "basic" and not secret.isascii()):  # RFC 7617 2.1: UTF-8 in a pair
+        raise PeerUnavailable(
+            f"{peer}: {what} file {file} must hold one line of {'UTF-8' if what == 'basic' else 'ASCII'} only"
+        )
     return secret
 
 
 @contextmanager
-def _connected(peer: HttpPeer) -> Iterator[httpx.Client]:
+def connected(peer: HttpPeer, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Client]:
+    """A client that is logged in at ``peer``. Raises PeerUnavailable where a secret or a TLS file cannot be read."""
     verify = client_context(peer, peer.tls) if peer.url.startswith("https:") else False
-    with httpx.Client(headers=_login(peer), timeout=peer.timeout_s, verify=verify, trust_env=False) as client:
+    with httpx.Client(
+        headers={**(headers or {}), **_login(peer)}, timeout=peer.timeout_s, verify=verify, trust_env=False
+    ) as client:
         yield client
 
 
