@@ -14,13 +14,13 @@ from reporting.context import DocumentKind
 from reporting.options import DEFAULT_KINDS, DocumentOptions
 
 if TYPE_CHECKING:
-    from dicom_node.pixels.reader import PixelOptions
+    from dicom_node.pixels.options import PixelOptions
 
 
 def pixel_options(settings: Settings) -> PixelOptions:
     """How pixels are read. Raises SettingsError where the file of frame rules cannot be used."""
-    from dicom_node.pixels.limits import Limits  # loads pydicom: not for every command
-    from dicom_node.pixels.reader import PixelOptions
+    from dicom_node.pixels.limits import Limits
+    from dicom_node.pixels.options import PixelOptions
     from dicom_node.pixels.rules import DEFAULT_RULES
     from dicom_node.pixels.rules_file import load_rules
 

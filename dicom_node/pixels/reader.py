@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,27 +12,10 @@ from dicom_node.errors import PixelError
 from dicom_node.pixels.decoders import Decoders, shared_decoders
 from dicom_node.pixels.frames import Chosen, Selection, select_frames
 from dicom_node.pixels.instances import Instance
-from dicom_node.pixels.limits import Limits
 from dicom_node.pixels.opening import read_instance
+from dicom_node.pixels.options import PixelOptions
 from dicom_node.pixels.render import render_frame
-from dicom_node.pixels.rules import DEFAULT_RULES, FrameRules
 from inference.reading import Frame
-
-
-@dataclass(frozen=True, slots=True)
-class PixelOptions:
-    """``fast``: large frames are shown at a part of their resolution, where no window or padding depends on single pixels."""
-
-    limits: Limits = field(default_factory=Limits)
-    rules: FrameRules = DEFAULT_RULES
-    fast: bool = False
-
-    @property
-    def identity(self) -> str:
-        """Names what changes the pictures that are read; empty for the options as they ship."""
-        if self.rules == DEFAULT_RULES and not self.fast:
-            return ""
-        return hashlib.sha256(repr((self.rules, self.fast)).encode()).hexdigest()
 
 
 class PixelReader:
