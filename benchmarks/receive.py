@@ -25,26 +25,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from receive_sender import CT, KINDS, PDU, associate, load
+from receive_targets import Cell, judge, show_targets
 
+WETREAD, OFF = "wetread", "wetread, durability off"
+OFF_TWO = "wetread, durability off, 2 processes"
+STORESCP, ORTHANC, PYNET = "storescp --fork, best settings", "Orthanc, 128 KB PDU", "pynetdicom, default"
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 3.0
 
-OURS = """
-import sys, time
-from dicom_node.ingest.listener import Listener, ListenerSettings
-from dicom_node.ingest.policy import AllowedPeer
-from dicom_node.storage.database import Database
-from dicom_node.storage.files import FileStore
-port, root, durable = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "full"
-peers = (AllowedPeer("*", ("127.0.0.1",)),)
-settings = ListenerSettings("PEER", port=port, allowed=peers, watermark_bytes=0, max_associations=200, durable=durable)
-Listener(settings, Database.open(root + "/node.sqlite"), FileStore(root)).start()
-time.sleep(3600)
-"""
 PYNETDICOM = """
 import sys, uuid
 from pynetdicom import AE, AllStoragePresentationContexts, evt
@@ -60,25 +52,11 @@ ae.start_server(("127.0.0.1", int(sys.argv[1])), evt_handlers=[(evt.EVT_C_STORE,
 """
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One receiver under one load. Times in ms, memory in MB."""
-
-    receiver: str
-    kind: str
-    associations: int
-    failed: int
-    per_second: float
-    cpu_s_per_gb: float
-    p50_ms: float
-    mb_per_association: float
-
-
 def receivers(quick: bool) -> list[str]:
-    found = ["wetread", "wetread, durability off"]
-    found += ["storescp --fork, best settings"] if shutil.which("storescp") else []
-    found += ["Orthanc, 128 KB PDU"] if _orthanc() and not quick else []
-    return found if quick else [*found, "pynetdicom, default"]
+    found = [WETREAD, OFF, OFF_TWO]
+    found += [STORESCP] if shutil.which("storescp") else []
+    found += [ORTHANC] if _orthanc() and not quick else []
+    return found if quick else [*found, PYNET]
 
 
 def _orthanc() -> str | None:
@@ -87,7 +65,9 @@ def _orthanc() -> str | None:
 
 def command(receiver: str, port: int, folder: Path) -> list[str]:
     if receiver.startswith("wetread"):
-        return [sys.executable, "-c", OURS, str(port), str(folder), "off" if receiver.endswith("off") else "full"]
+        program = str(Path(__file__).parent / "receive_node.py")
+        durability = "full" if receiver == WETREAD else "off"
+        return [sys.executable, program, str(port), str(folder), durability, "2" if receiver == OFF_TWO else "1"]
     if receiver.startswith("storescp"):
         return ["storescp", "--fork", "+B", "-pdu", str(PDU), "-aet", "PEER", "-od", str(folder), "-uf", str(port)]
     if receiver.startswith("pynetdicom"):
@@ -119,6 +99,8 @@ def running(receiver: str, folder: Path) -> Iterator[tuple[int, int]]:
     )
     try:
         _wait_for(port, process)
+        while receiver.startswith("wetread") and not (folder / "ready").exists():
+            time.sleep(0.05)
         time.sleep(0.5)
         yield process.pid, port
     finally:
@@ -190,12 +172,12 @@ def idle_share(receiver: str, folder: Path, associations: int = 64) -> float:
 
 
 def show(cells: list[Cell], idle: dict[str, float]) -> None:
-    print(f"{'receiver':32s} {'load':7s} {'objects/s':>10s} {'CPU s/GB':>9s} {'p50 ms':>8s} {'MB/assoc':>9s} failed")
+    print(f"{'receiver':37s} {'load':7s} {'objects/s':>10s} {'CPU s/GB':>9s} {'p50 ms':>8s} {'MB/assoc':>9s} failed")
     for cell in sorted(cells, key=lambda c: (c.kind, c.associations)):
         numbers = f"{cell.per_second:10.0f} {cell.cpu_s_per_gb:9.2f} {cell.p50_ms:8.2f} {cell.mb_per_association:9.2f}"
-        print(f"{cell.receiver:32s} {cell.kind}×{cell.associations:<4d} {numbers} {cell.failed:6d}")
+        print(f"{cell.receiver:37s} {cell.kind}×{cell.associations:<4d} {numbers} {cell.failed:6d}")
     for receiver, share in idle.items():
-        print(f"{receiver:32s} 64 idle associations: {share:.1%} of a core")
+        print(f"{receiver:37s} 64 idle associations: {share:.1%} of a core")
 
 
 def medians(cells: list[Cell]) -> list[Cell]:
@@ -227,8 +209,11 @@ def main() -> None:
                 cells.append(measure(receiver, kind, associations, work / "received", count))
     idle = {receiver: idle_share(receiver, work / "received") for receiver in receivers(options.quick)}
     shutil.rmtree(work)
-    show(medians(cells), idle)
-    print(json.dumps({"cells": [asdict(cell) for cell in medians(cells)], "idle": idle}))
+    found = medians(cells)
+    show(found, idle)
+    judged = judge(found, idle)
+    show_targets(judged)
+    print(json.dumps({"cells": [asdict(c) for c in found], "idle": idle, "targets": [asdict(t) for t in judged]}))
 
 
 if __name__ == "__main__":

@@ -13,24 +13,35 @@ from typing import Any, Protocol
 
 import structlog
 
+from dicom_node import measures, tracing
 from dicom_node.errors import StorageError, describe
 from dicom_node.ingest.limiter import EventLimiter
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.instances import InstanceRow, instances_of
 from dicom_node.storage.jobs import JobKind, NewJob, Priority, enqueue
+from dicom_node.storage.senders import forget_senders
 from dicom_node.storage.studies import StudyRow, dirty_studies, lock_study, open_revision, restart_quiet_time
 
 READ_QUEUE = "read"
 
+_APART_S = 2.0  # how far the clocks of two listeners on one database may be apart
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Why a study is complete: ``because`` as ``measures.COMPLETED`` names it, and in words for an operator."""
+
+    because: str
+    words: str
 
 
 class CompletionRule(Protocol):
     """Says when a study is complete."""
 
-    def complete(self, study: StudyRow, now: float) -> bool:
-        """``now``: seconds since 1970 UTC, never before ``study.last_instance_at``."""
+    def complete(self, study: StudyRow, now: float) -> Complete | None:
+        """None: not yet. ``now``: seconds since 1970 UTC, never before ``study.last_instance_at``."""
         ...
 
 
@@ -40,18 +51,27 @@ class QuietTime:
 
     seconds: float
 
-    def complete(self, study: StudyRow, now: float) -> bool:
-        return now - study.last_instance_at >= self.seconds
+    def complete(self, study: StudyRow, now: float) -> Complete | None:
+        return quiet_for(self.seconds) if now - study.last_instance_at >= self.seconds else None
+
+
+def quiet_for(seconds: float) -> Complete:
+    return Complete("quiet", f"nothing came for {seconds:g} s")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done with a study's revision. ``payload`` must fit JSON; it becomes part of the job's."""
+    """What is to be done with a study's revision. ``payload`` must fit JSON; it becomes part of the job's.
+
+    ``not_before``: when it is read at the latest and, unless what it waits for comes sooner, at the earliest (seconds since
+    1970 UTC); 0: at once.
+    """
 
     reading: str
     priority: int = Priority.ROUTINE
     destinations: tuple[str, ...] = ()
     payload: Mapping[str, Any] = field(default_factory=dict)
+    not_before: float = 0.0
 
 
 Planner = Callable[[StudyRow, tuple[InstanceRow, ...]], Plan | None]
@@ -65,6 +85,7 @@ class Assembler:
         self._rule = rule
         self._plan = plan
         self._limiter = EventLimiter()
+        self.waiting = False  # at the last look there were studies that are not complete
 
     def settle(self, now: float) -> int:
         """Open the next revision of every complete study and queue its reading; how many. Call it a few times a second.
@@ -73,7 +94,8 @@ class Assembler:
         """
         with self._db.read() as conn:
             waiting = dirty_studies(conn)
-        if any(study.last_instance_at > now for study in waiting):
+        self.waiting = bool(waiting)
+        if any(study.last_instance_at > now + _APART_S for study in waiting):
             self._clock_was_set_back(now)
             return 0
         return sum(self._try_to_settle(study, now) for study in waiting if self._rule.complete(study, now))
@@ -100,22 +122,35 @@ class Assembler:
     def _settle(self, study_uid: str, now: float) -> bool:
         with self._db.write() as conn:
             study = lock_study(conn, study_uid)
-            if study is None or not study.dirty or not self._rule.complete(study, now):
+            why = self._rule.complete(study, now) if study is not None and study.dirty else None
+            if study is None or why is None:
                 return False  # an instance came, or another process was first
             plan = self._plan(study, instances_of(conn, study_uid))
             revision = open_revision(conn, study_uid)
+            forget_senders(conn, study_uid)
             if plan is None:
                 record_event(conn, _not_routed(study), now)
             else:
-                enqueue(conn, read_job(study_uid, revision, plan), now)
+                enqueue(conn, read_job(study_uid, revision, plan, why.words), now)
+        _tell(study, revision, why, now)
         return True
 
 
-def read_job(study_uid: str, revision: int, plan: Plan) -> NewJob:
-    """The job that reads one revision of a study; the same revision and reading is queued once."""
-    own = {"reading": plan.reading, "revision": revision, "destinations": list(plan.destinations)}
+def _tell(study: StudyRow, revision: int, why: Complete, now: float) -> None:
+    began = study.first_instance_at if revision == 1 else study.last_instance_at  # a late image may come after days
+    measures.count(measures.COMPLETED, because=why.because)
+    measures.observe(measures.STEP, now - began, step="receive")
+    tracing.step(tracing.ROOT, study.study_uid, revision, began, now, because=why.because)
+
+
+def read_job(study_uid: str, revision: int, plan: Plan, because: str = "") -> NewJob:
+    """The job that reads one revision of a study; the same revision and reading is queued once.
+
+    ``because``: why the study was complete, in words.
+    """
+    own = {"reading": plan.reading, "revision": revision, "destinations": list(plan.destinations), "because": because}
     key = f"read:{study_uid}:{revision}:{plan.reading}"
-    return NewJob(JobKind.READ, READ_QUEUE, key, study_uid, {**plan.payload, **own}, plan.priority)
+    return NewJob(JobKind.READ, READ_QUEUE, key, study_uid, {**plan.payload, **own}, plan.priority, plan.not_before)
 
 
 def _not_routed(study: StudyRow) -> NewEvent:

@@ -10,15 +10,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 
 from dicom_node.errors import StorageBusy, StorageError, describe
+from dicom_node.ingest.company import Company
 from dicom_node.storage.arriving import ArrivingFile
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.files import FileStore
-from dicom_node.storage.instances import InstanceRow, NewInstance, Outcome, Recorded, find_instance, record_instances
+from dicom_node.storage.instances import (
+    ConflictRule,
+    InstanceRow,
+    NewInstance,
+    Outcome,
+    Recorded,
+    find_instance,
+    record_instances,
+)
 from dicom_node.storage.paths import sync_folder, translated
 
 _MOST_AT_ONCE = 512  # instances of one transaction
@@ -26,22 +36,54 @@ _QUICK_S = 1.0  # a transaction that failed later than this has waited for a loc
 _COMPARED_EARLY = 16 << 20  # bytes; larger objects are compared before the transaction, which holds up other writers
 _LINGER_S = 0.2  # how long deferred instances gather
 _DEFERRED_MOST = 2048
+_NOT_KEPT = (Outcome.DUPLICATE, Outcome.REFUSED)
 
 _log = structlog.get_logger()
 
 
-class Parcel:
-    """An object whose file is complete, waiting for its row. Implements ``storage.instances.Incoming``."""
+Turn = Callable[[], AbstractContextManager[object]]
 
-    def __init__(self, new: NewInstance, file: ArrivingFile, files: FileStore) -> None:
-        self.new = new
-        self.file = file
-        self._files = files
-        self._compared: dict[int, bool] = {}
+
+class Waiting:
+    """What waits for a transaction. No two of one ``key`` may be in the same."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.done = False
+        self.error: Exception | None = None
         self._turn = threading.Lock()
         self._turn.acquire()
+
+    def wake(self) -> None:
+        self._turn.release()
+
+    def wait(self) -> None:
+        self._turn.acquire()
+
+    def fail(self, error: Exception) -> None:
+        self.error, self.done = error, True
+
+
+class Ending(Waiting):
+    """The end of an association that carried instances."""
+
+    def __init__(self, association: str, released: bool) -> None:
+        super().__init__(f"end of {association}")
+        self.association = association
+        self.released = released
+
+
+class Parcel(Waiting):
+    """An object whose file is complete, waiting for its row. Implements ``storage.instances.Incoming``."""
+
+    def __init__(self, new: NewInstance, file: ArrivingFile, files: FileStore, association: str) -> None:
+        super().__init__(new.sop_uid)
+        self.new = new
+        self.file = file
+        self.association = association
+        self._files = files
+        self._compared: dict[int, bool] = {}
         self.recorded: Recorded | None = None
-        self.error: Exception | None = None
 
     def same_as(self, held: InstanceRow) -> bool:
         if held.id not in self._compared:
@@ -56,26 +98,30 @@ class Parcel:
     def place(self, copy: int) -> str:
         return self._files.place_for(self.new.study_uid, self.new.sop_uid, copy, self.file)
 
-    @property
-    def done(self) -> bool:
-        return self.recorded is not None or self.error is not None
-
-    def wake(self) -> None:
-        self._turn.release()
-
-    def wait(self) -> None:
-        self._turn.acquire()
-
 
 class Committer:
-    """Records instances, many at a time. With ``deferred`` that happens later, in a thread of its own."""
+    """Records instances, many at a time. With ``deferred`` that happens later, in a thread of its own.
 
-    def __init__(self, db: Database, files: FileStore, deferred: bool = False, clock: Callable[[], float] = time.time) -> None:
+    ``conflicts``: what is done with an instance that cannot simply be added. ``turn``: held during each transaction.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        files: FileStore,
+        deferred: bool = False,
+        clock: Callable[[], float] | None = None,
+        conflicts: ConflictRule = ConflictRule.KEEP_BOTH,
+        turn: Turn = nullcontext,
+    ) -> None:
         self._db = db
         self._files = files
-        self._clock = clock
+        self._clock = clock or db.now
+        self._conflicts = conflicts
+        self._turn = turn
+        self._company = Company()
         self._lock = threading.Lock()
-        self._waiting: list[Parcel] = []
+        self._waiting: list[Waiting] = []
         self._leading = False
         self._room = threading.Semaphore(_DEFERRED_MOST)
         self._closing = threading.Event()
@@ -83,25 +129,36 @@ class Committer:
         if self._recorder is not None:
             self._recorder.start()
 
-    def commit(self, new: NewInstance, file: ArrivingFile) -> None:
-        """Returns when the instance is recorded and its file has its place. Raises StorageError, StorageBusy."""
-        parcel = Parcel(new, file, self._files)
+    def commit(self, new: NewInstance, file: ArrivingFile, association: str = "") -> Recorded | None:
+        """Returns when the instance is recorded and its file has its place; None where that comes later.
+
+        ``association``: whose end will be told by ``end``. Raises StorageError, StorageBusy.
+        """
+        parcel = Parcel(new, file, self._files, association)
         if new.size > _COMPARED_EARLY:
             self._compare_early(parcel)
+        self._record(parcel)
+        return parcel.recorded
+
+    def end(self, association: str, released: bool) -> None:
+        """Returns when the end of an association is recorded. Raises StorageError, StorageBusy."""
+        self._record(Ending(association, released))
+
+    def _record(self, one: Waiting) -> None:
         if self._recorder is not None:
             self._room.acquire()
             with self._lock:
-                self._waiting.append(parcel)
+                self._waiting.append(one)
             return
         with self._lock:
-            self._waiting.append(parcel)
+            self._waiting.append(one)
             lead, self._leading = not self._leading, True
         if not lead:
-            parcel.wait()
-        if not parcel.done:
-            self._lead(parcel)
-        if parcel.error is not None:
-            raise parcel.error
+            one.wait()
+        if not one.done:
+            self._lead(one)
+        if one.error is not None:
+            raise one.error
 
     def close(self) -> None:
         """Record what is still deferred."""
@@ -109,31 +166,31 @@ class Committer:
         if self._recorder is not None:
             self._recorder.join()
 
-    def _lead(self, own: Parcel) -> None:
+    def _lead(self, own: Waiting) -> None:
         """Serve all that wait until ``own`` has been served, then let the next one lead."""
         while not own.done:
             batch = self._take()
             self._serve(batch)
-            for parcel in batch:
-                if parcel is not own:
-                    parcel.wake()
+            for one in batch:
+                if one is not own:
+                    one.wake()
         with self._lock:
             self._leading = bool(self._waiting)
             if self._waiting:
                 self._waiting[0].wake()
 
-    def _take(self) -> list[Parcel]:
-        """Those that wait, no two of one UID: the second must find the first recorded."""
+    def _take(self) -> list[Waiting]:
+        """Those that wait, no two of one key: the second must find the first recorded."""
         with self._lock:
-            batch: dict[str, Parcel] = {}
-            for parcel in self._waiting:
+            batch: dict[str, Waiting] = {}
+            for one in self._waiting:
                 if len(batch) < _MOST_AT_ONCE:
-                    batch.setdefault(parcel.new.sop_uid, parcel)
+                    batch.setdefault(one.key, one)
             taken = set(map(id, batch.values()))
-            self._waiting = [parcel for parcel in self._waiting if id(parcel) not in taken]
+            self._waiting = [one for one in self._waiting if id(one) not in taken]
         return list(batch.values())
 
-    def _serve(self, batch: list[Parcel]) -> None:
+    def _serve(self, batch: list[Waiting]) -> None:
         """What cannot be recorded must not take the others with it."""
         if not batch:
             return
@@ -142,28 +199,36 @@ class Committer:
             self._transact(batch)
         except Exception as error:  # noqa: BLE001 - it goes to the threads that wait
             if len(batch) > 1 and not (isinstance(error, StorageBusy) and time.monotonic() - started > _QUICK_S):
-                for parcel in batch:
-                    self._serve([parcel])
+                for one in batch:
+                    self._serve([one])
                 return
-            for parcel in batch:
-                parcel.error = error
+            for one in batch:
+                one.fail(error)
 
-    def _transact(self, batch: list[Parcel]) -> None:
-        with self._db.write() as conn:
-            recorded = record_instances(conn, batch, self._clock())
-            folders = {
-                parcel.file.move_to(one.path)
-                for parcel, one in zip(batch, recorded, strict=True)
-                if one.outcome is not Outcome.DUPLICATE
-            }
-            if self._recorder is None:
-                for folder in folders:
-                    with translated(folder):
-                        sync_folder(folder)
-        for parcel, one in zip(batch, recorded, strict=True):
-            if one.outcome is Outcome.DUPLICATE:
+    def _transact(self, batch: list[Waiting]) -> None:
+        parcels = [one for one in batch if isinstance(one, Parcel)]
+        endings = [(one.association, one.released) for one in batch if isinstance(one, Ending)]
+        with self._turn(), self._db.write() as conn:
+            now = self._clock()
+            recorded = record_instances(conn, parcels, now, self._conflicts) if parcels else ()
+            told = self._company.record(conn, list(zip(parcels, recorded, strict=True)), endings, now)
+            self._place(parcels, recorded)
+        self._company.remember(told)
+        for parcel, outcome in zip(parcels, recorded, strict=True):
+            if outcome.outcome in _NOT_KEPT:
                 parcel.file.discard()
-            parcel.recorded = one
+            parcel.recorded = outcome
+        for one in batch:
+            one.done = True
+
+    def _place(self, parcels: list[Parcel], recorded: tuple[Recorded, ...]) -> None:
+        folders = {
+            parcel.file.move_to(one.path) for parcel, one in zip(parcels, recorded, strict=True) if one.outcome not in _NOT_KEPT
+        }
+        if self._recorder is None:
+            for folder in folders:
+                with translated(folder):
+                    sync_folder(folder)
 
     def _compare_early(self, parcel: Parcel) -> None:
         with self._db.read() as conn:
@@ -175,10 +240,10 @@ class Committer:
         while not (self._closing.wait(_LINGER_S) and not self._waiting):
             batch = self._take()
             self._serve(batch)
-            for parcel in batch:
+            for one in batch:
                 self._room.release()
-                if parcel.error is not None:
-                    self._lost(parcel)
+                if one.error is not None and isinstance(one, Parcel):
+                    self._lost(one)
 
     def _lost(self, parcel: Parcel) -> None:
         text = f"An instance was acknowledged without being durable and is lost: {describe(parcel.error or Exception())}"

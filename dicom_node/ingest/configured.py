@@ -7,6 +7,7 @@ from dicom_node.ingest.listener import ListenerSettings
 from dicom_node.ingest.policy import ANY_HOST, AllowedPeer
 from dicom_node.ingest.tls import TlsFiles
 from dicom_node.settings import Settings
+from dicom_node.storage.instances import ConflictRule
 
 
 def listener_settings(settings: Settings) -> ListenerSettings:
@@ -37,7 +38,16 @@ def listener_settings(settings: Settings) -> ListenerSettings:
         tls=_tls(settings),
         passcodes=settings.path(wished.passcodes_file) if wished.passcodes_file else None,
         durable=wished.durability == "full",
+        conflicts=ConflictRule(wished.conflicts),
+        tells_ends=_tells_ends(settings),
+        processes=wished.processes,
     )
+
+
+def _tells_ends(settings: Settings) -> bool:
+    """Whether anything of the settings looks at the ends of associations."""
+    rules = (rule.association_end_seconds for rule in settings.study.rules)
+    return any(seconds is not None for seconds in (settings.study.association_end_seconds, *rules))
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

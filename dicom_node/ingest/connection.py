@@ -7,14 +7,16 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
+from dicom_node import measures
 from dicom_node.errors import describe
 from dicom_node.ingest import pdu
-from dicom_node.ingest.association import Association, PeerAborted
+from dicom_node.ingest.association import Association
 from dicom_node.ingest.door import Door
-from dicom_node.ingest.line import Line, Lost, Silent
+from dicom_node.ingest.line import Line, Lost, PeerAborted, Silent
 from dicom_node.ingest.negotiation import Request, Unacceptable, accept, read_request
 from dicom_node.ingest.policy import Caller
 from dicom_node.ingest.tls import names_in
@@ -24,12 +26,13 @@ _log = structlog.get_logger()
 
 
 class Connection(threading.Thread):
-    """``start`` serves the peer until one side ends it; ``stop`` aborts."""
+    """``start`` serves the peer until one side ends it; ``stop`` aborts. ``over`` is called at its end."""
 
-    def __init__(self, connection: socket.socket, host: str, door: Door) -> None:
+    def __init__(self, connection: socket.socket, host: str, door: Door, over: Callable[[], None]) -> None:
         super().__init__(name=f"dicom-{host}", daemon=True)
         self._socket = connection
         self._door = door
+        self._over = over
         self._line: Line | None = None
         self._caller = Caller("", "", host)
         self._stopping = False
@@ -65,6 +68,7 @@ class Connection(threading.Thread):
             if self._line is not None:
                 self._line.close()
             self._socket.close()
+            self._over()
 
     def _serve(self) -> None:
         limit = self._door.limits.acse_timeout_s
@@ -99,16 +103,26 @@ class Connection(threading.Thread):
     def _associate(self, line: Line, request: Request) -> None:
         """Raises nothing that the end of an association may bring."""
         limits = self._door.limits
-        answer, contexts = accept(request, self._door.extra_sop_classes, limits.pdu, bool(self._caller.user))
+        answer, contexts = accept(request, self._door.offer, limits.pdu, bool(self._caller.user))
         line.limit(limits.idle_timeout_s)
         association = Association(
-            line, self._door.receiver, self._caller, contexts, limits.pdu, request.max_pdu, limits.idle_timeout_s
+            line,
+            self._door.receiver,
+            self._caller,
+            contexts,
+            limits.pdu,
+            request.max_pdu,
+            limits.idle_timeout_s,
+            self._door.offer.by_class,
+            self._door.name_of_next(),
         )
+        released = False
         try:
             line.send(answer)
             self.association = association
             association.stopping = self._stopping
             association.serve()
+            released = True
         except pdu.Fault as fault:
             self._abort(line, fault)
         except Silent as error:
@@ -118,6 +132,10 @@ class Connection(threading.Thread):
                 self._abort(line, pdu.Fault("the node stops", source=pdu.SERVICE_USER))
             else:
                 self._ended(association, str(error))
+        finally:
+            measures.count(measures.ASSOCIATIONS, outcome="released" if released else "aborted")
+            if association.carried:
+                self._door.receiver.ended(association.name, released)
 
     def _identified(self, request: Request) -> Caller:
         names = names_in(self._socket.getpeercert()) if isinstance(self._socket, ssl.SSLSocket) else ()

@@ -5,6 +5,8 @@ A command set is implicit VR little endian, group 0000, in order of its tags, wh
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct, pack, unpack_from
 
@@ -29,29 +31,30 @@ class Malformed(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request. ``field``: Command Field (0000,0100). UIDs are empty where absent."""
+    """A request. ``field``: Command Field (0000,0100). UIDs are empty where absent. ``elements``: all of the command set."""
 
     field: int
     message_id: int
     has_data_set: bool
     sop_class_uid: str
     sop_uid: str
+    elements: Mapping[int, bytes] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 
 def decode(data: bytes) -> Command:
     """Raises Malformed."""
-    values = _elements(data)
+    values = elements(data)
     if _FIELD not in values:
         raise Malformed("the command has no Command Field (0000,0100)")
-    field = _unsigned(values, _FIELD)
+    field = unsigned(values, _FIELD)
     if field & RESPONSE:
         raise Malformed(f"a response (0x{field:04X}) came where nothing had been asked")
     if field == C_CANCEL:
         return Command(field, 0, False, "", "")
-    has_data_set = _unsigned(values, _DATA_SET_TYPE) != _NO_DATA_SET
+    has_data_set = unsigned(values, _DATA_SET_TYPE) != _NO_DATA_SET
     sop_class = values.get(_AFFECTED_CLASS, values.get(_REQUESTED_CLASS, b""))
     return Command(
-        field, _unsigned(values, _MESSAGE_ID), has_data_set, _uid(sop_class), _uid(values.get(_AFFECTED_INSTANCE, b""))
+        field, unsigned(values, _MESSAGE_ID), has_data_set, _uid(sop_class), _uid(values.get(_AFFECTED_INSTANCE, b"")), values
     )
 
 
@@ -73,7 +76,20 @@ def response(command: Command, status: int, comment: str = "") -> bytes:
     return pack("<HHLL", 0, 0, 4, len(group)) + group
 
 
-def _elements(data: bytes) -> dict[int, bytes]:
+def encode(values: Mapping[int, bytes]) -> bytes:
+    """A command set of these elements (element number of group 0000 → value of even length), with its group length."""
+    group = b"".join(_ELEMENT.pack(0, number, len(value)) + value for number, value in sorted(values.items()))
+    return pack("<HHLL", 0, 0, 4, len(group)) + group
+
+
+def padded(text: str, padding: bytes = b"\0", limit: int = 64) -> bytes:
+    """A value of VR UI, or of AE or LO with a space as ``padding``; characters that it cannot have become "?"."""
+    value = text.encode("ascii", "replace")[:limit]
+    return value + padding * (len(value) % 2)
+
+
+def elements(data: bytes) -> dict[int, bytes]:
+    """Element number of group 0000 → value. Raises Malformed."""
     values: dict[int, bytes] = {}
     at, last = 0, -1
     while at < len(data):
@@ -90,7 +106,8 @@ def _elements(data: bytes) -> dict[int, bytes]:
     return values
 
 
-def _unsigned(values: dict[int, bytes], number: int) -> int:
+def unsigned(values: Mapping[int, bytes], number: int) -> int:
+    """A value of VR US. Raises Malformed."""
     value = values.get(number, b"")
     if len(value) != 2:
         raise Malformed(f"the command has no usable element (0000,{number:04X})")
@@ -105,6 +122,5 @@ def _uid(value: bytes) -> str:
 def _string(number: int, text: str, padding: bytes, limit: int) -> bytes:
     if not text:
         return b""
-    value = text.encode("ascii", "replace")[:limit]
-    value += padding * (len(value) % 2)
+    value = padded(text, padding, limit)
     return _ELEMENT.pack(0, number, len(value)) + value

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from dicom_node import measures
+from dicom_node.ingest.counts import Counts, OwnCounts
 from dicom_node.ingest.identity import Passcodes
 from dicom_node.ingest.limiter import EventLimiter
 from dicom_node.ingest.policy import AssociationPolicy, Caller, Rejection
 from dicom_node.ingest.receive import Receiver
+from dicom_node.ingest.services import Offer
 from dicom_node.storage.events import EventKind, NewEvent, Severity
+from dicom_node.storage.owner import current_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +31,44 @@ class Limits:
 
 @dataclass
 class Door:
-    """Admits, counts and records."""
+    """Admits, counts and records. ``counts``: of associations, perhaps over several processes.
+
+    ``tells_ends``: the end of each association that stored something is recorded.
+    """
 
     policy: AssociationPolicy
     receiver: Receiver
     limits: Limits
-    extra_sop_classes: frozenset[str] = frozenset()
+    offer: Offer = field(default_factory=Offer)
     tls: ssl.SSLContext | None = None
     passcodes: Passcodes = field(default_factory=Passcodes)
-    _inside: int = 0
+    tells_ends: bool = False
+    counts: Counts = field(default_factory=OwnCounts)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _limiter: EventLimiter = field(default_factory=EventLimiter)
+    _owner: str = field(default_factory=current_owner)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def inside(self) -> int:
         """How many associations are open."""
-        return self._inside
+        return self.counts.inside()
 
     def admit(self, caller: Caller) -> Rejection | None:
         """None lets the association in, where it counts until ``leave``."""
-        with self._lock:
-            rejection = self.policy.judge(caller, self._inside)
-            self._inside += rejection is None
+        with self._lock, self.counts.held():
+            rejection = self.policy.judge(caller, self.counts.inside())
+            self.counts.change(rejection is None)
+        measures.count(measures.ASSOCIATIONS, outcome="accepted" if rejection is None else "rejected")
         return rejection
 
     def leave(self) -> None:
         with self._lock:
-            self._inside -= 1
+            self.counts.change(-1)
+
+    def name_of_next(self) -> str:
+        """A name for an association, unlike any other of any process; empty where none is needed."""
+        return f"{self._owner}:{next(self._numbers)}" if self.tells_ends else ""
 
     def record(self, kind: EventKind, text: str, caller: Caller, severity: Severity = Severity.WARNING) -> None:
         """Record once a minute what happens again and again."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from struct import Struct
 
@@ -17,11 +18,14 @@ DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
-SOP_CLASS, SOP_INSTANCE, MODALITY = 0x00080016, 0x00080018, 0x00080060
-PATIENT_ID, BODY_PART = 0x00100020, 0x00180015
+SOP_CLASS, SOP_INSTANCE, ACCESSION, MODALITY = 0x00080016, 0x00080018, 0x00080050, 0x00080060
+PATIENT_NAME, PATIENT_ID, BIRTH_DATE, SEX = 0x00100010, 0x00100020, 0x00100030, 0x00100040
+BODY_PART = 0x00180015
 STUDY, SERIES = 0x0020000D, 0x0020000E
 PRIORITY = 0x00401003
-WANTED = frozenset({SOP_CLASS, SOP_INSTANCE, MODALITY, PATIENT_ID, BODY_PART, STUDY, SERIES, PRIORITY})
+_TOLD = (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES, PATIENT_ID, MODALITY, BODY_PART, PRIORITY)
+IDENTITY = (PATIENT_NAME, BIRTH_DATE, SEX, ACCESSION)  # what all instances of a study should agree in, besides Patient ID
+WANTED = frozenset((*_TOLD, *IDENTITY))
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # PS3.5 7.5
 _UNDEFINED = 0xFFFFFFFF
@@ -31,6 +35,7 @@ _HEAD, _LONG = Struct("<HH2sH"), Struct("<L")
 _MAX_VALUE = 1024  # bytes; every wanted value has at most 64 characters
 _MAX_DEPTH = 64  # of nested sequences
 _MAX_INFLATED = 16 << 20  # bytes of a deflated data set looked at
+_MOST_KINDS = 256  # of objects, whose layout is remembered
 
 
 class Unreadable(Exception):  # noqa: N818
@@ -39,7 +44,7 @@ class Unreadable(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Values as sent, without padding; empty where absent."""
+    """Values as sent, without padding; empty where absent. ``identity``: raw values of the attributes ``IDENTITY``."""
 
     sop_class_uid: str
     sop_uid: str
@@ -49,6 +54,58 @@ class Header:
     modality: str
     body_part: str
     requested_priority: str
+    identity: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+
+
+class Headers:
+    """Headers from the first bytes of data sets; of objects made alike, as those of a series are, almost for nothing."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, _Layout | tuple[int, ...]] = {}
+
+    def of_start(self, start: bytes, transfer_syntax: str, kind: object) -> Header | None:
+        """As ``header_of_start``. ``kind``: what objects made alike have in common, such as their sender and SOP class."""
+        known = self._known.get(kind)
+        if isinstance(known, _Layout) and (header := known.read(start, transfer_syntax)) is not None:
+            return header
+        walked = _walk_start(start, transfer_syntax)
+        if walked is None:
+            return None
+        values, places = walked
+        while len(self._known) >= _MOST_KINDS:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[kind] = _Layout(start, transfer_syntax, places) if known == places else places
+        return _header(values)
+
+
+class _Layout:
+    """Where the elements of a data set begin. One with the same element headers at the same places has the same layout."""
+
+    def __init__(self, start: bytes, transfer_syntax: str, places: tuple[int, ...]) -> None:
+        explicit = start[4:6] in _VRS
+        heads = [12 if explicit and start[at + 4 : at + 6] in _LONG_VRS else 8 for at in places]
+        gaps = [after - at - head for (at, after), head in zip(pairwise(places), heads, strict=False)]
+        self._transfer_syntax = transfer_syntax
+        self._heads = Struct("<" + "".join(f"{head}s{gap}x" for head, gap in zip(heads, gaps, strict=False)) + "8s")
+        self._expected = self._heads.unpack_from(start)
+        values = {tag: (at, end) for tag, at, end in _wanted(start, places, heads)}
+        self._values = [slice(*values.get(tag, (0, 0))) for tag in _TOLD]
+        self._identity = [slice(*values.get(tag, (0, 0))) for tag in IDENTITY]
+
+    def read(self, start: bytes, transfer_syntax: str) -> Header | None:
+        if transfer_syntax != self._transfer_syntax or len(start) < self._heads.size:
+            return None
+        if self._heads.unpack_from(start) != self._expected:
+            return None
+        return _made([start[one] for one in self._values], tuple([start[one] for one in self._identity]))
+
+
+def _wanted(start: bytes, places: tuple[int, ...], heads: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Tag, beginning and end of the wanted values."""
+    for (at, end), head in zip(pairwise(places), heads, strict=False):
+        group, number, _, _ = _HEAD.unpack_from(start, at)
+        if group << 16 | number in WANTED:
+            yield group << 16 | number, at + head, end
 
 
 def header_of_start(start: bytes, transfer_syntax: str) -> Header | None:
@@ -56,11 +113,18 @@ def header_of_start(start: bytes, transfer_syntax: str) -> Header | None:
 
     The quick way for the images that make up the load: little endian, nothing of undefined length before the attributes.
     """
+    walked = _walk_start(start, transfer_syntax)
+    return None if walked is None else _header(walked[0])
+
+
+def _walk_start(start: bytes, transfer_syntax: str) -> tuple[dict[int, bytes], tuple[int, ...]] | None:
+    """The wanted values, and where each element begins, up to the first that comes after all that are wanted."""
     if transfer_syntax in DEFLATED or transfer_syntax == BIG_ENDIAN:
         return None
-    values: dict[int, str] = {}
-    explicit, at = start[4:6] in _VRS, 0
-    while at + 12 <= len(start):
+    values: dict[int, bytes] = {}
+    places: list[int] = []
+    explicit, at, end = start[4:6] in _VRS, 0, len(start)
+    while at + 12 <= end:
         group, number, vr, length = _HEAD.unpack_from(start, at)
         tag, value_at = group << 16 | number, at + 8
         if not explicit:
@@ -69,13 +133,14 @@ def header_of_start(start: bytes, transfer_syntax: str) -> Header | None:
             length, value_at = _LONG.unpack_from(start, at + 8)[0], at + 12
         elif vr not in _VRS:
             return None
+        places.append(at)
         if tag > PRIORITY:
-            return _header(values)
+            return values, tuple(places)
         at = value_at + length
-        if length == _UNDEFINED or (tag in WANTED and (length > _MAX_VALUE or at > len(start))):
+        if length == _UNDEFINED or (tag in WANTED and (length > _MAX_VALUE or at > end)):
             return None
         if tag in WANTED:
-            values[tag] = _text(start[value_at:at])
+            values[tag] = start[value_at:at]
     return None
 
 
@@ -89,12 +154,16 @@ def read_header(path: str | Path, offset: int, transfer_syntax: str) -> Header:
 
 def header_of(data: bytes | mmap.mmap, offset: int, transfer_syntax: str) -> Header:
     """As ``read_header``, of a data set in memory that is not deflated."""
-    return _header({tag: _text(value) for tag, value in _walk(data, offset, transfer_syntax)})
+    return _header(dict(_walk(data, offset, transfer_syntax)))
 
 
-def _header(values: dict[int, str]) -> Header:
-    order = (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES, PATIENT_ID, MODALITY, BODY_PART, PRIORITY)
-    return Header(*(values.get(tag, "") for tag in order))
+def _header(values: dict[int, bytes]) -> Header:
+    return _made([values.get(tag, b"") for tag in _TOLD], tuple(values.get(tag, b"") for tag in IDENTITY))
+
+
+def _made(told: list[bytes], identity: tuple[bytes, ...]) -> Header:
+    sop_class, sop, study, series, patient, modality, body_part, priority = [_text(value) for value in told]
+    return Header(sop_class, sop, study, series, patient, modality, body_part, priority, identity)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 import struct
@@ -31,6 +32,10 @@ class Lost(Exception):  # noqa: N818 - not a failure of ours
 
 class Silent(Exception):  # noqa: N818
     """Nothing came in time, or too little."""
+
+
+class PeerAborted(Exception):  # noqa: N818
+    """The peer sent an A-ABORT."""
 
 
 class Line:
@@ -58,11 +63,19 @@ class Line:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, value)
 
-    def ready(self, least: int, most: int) -> int:
-        """How many bytes can be fetched without waiting, after waiting for ``least`` and reading no more than ``most``."""
-        if self._high - self._low < least:
-            self._fill(least, most)
-        return self._high - self._low
+    def peek(self, form: struct.Struct, least: int) -> tuple[int, ...] | None:
+        """What the next bytes are, of which no more are read; they stay. None where only ``least`` of them have come."""
+        if self._high == self._low:
+            self._low, self._high = 0, self._receive(self._view[: form.size])
+        if self._high - self._low < form.size:
+            self._fill(least, form.size)
+            if self._high - self._low < form.size:
+                return None
+        return form.unpack_from(self._buffer, self._low)
+
+    def pass_by(self, count: int) -> None:
+        """Forget the next ``count`` bytes, which are at hand."""
+        self._low += count
 
     def fetch(self, count: int, ahead: int = 0) -> memoryview:
         """Exactly ``count`` bytes, at most ``BUFFER``, valid until the next call. Up to ``ahead`` more may be read."""
@@ -71,12 +84,24 @@ class Line:
         self._low += count
         return self._view[self._low - count : self._low]
 
-    def unread(self, count: int) -> None:
-        """Take back the last ``count`` bytes fetched."""
-        self._low -= count
+    def fetch_some(self, least: int, most: int) -> memoryview:
+        """As ``fetch``, of at least ``least`` bytes and as many more of ``most`` as have been read already."""
+        if self._high - self._low < least:
+            self._fill(least, min(most, BUFFER // 2))
+        count = min(most, self._high - self._low)
+        self._low += count
+        return self._view[self._low - count : self._low]
+
+    def waiting(self) -> bool:
+        """Whether something has come that was not fetched; does not wait."""
+        if self._high > self._low or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return True
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def forward(self, count: int, file: ArrivingFile) -> StorageError | None:
         """Write the next ``count`` bytes to ``file``. A failure of the file is returned, and the bytes are read past."""
+        if self._plain and self._low == self._high:
+            return self._splice(count, file)
         try:
             ready = min(count, self._high - self._low)
             if ready:

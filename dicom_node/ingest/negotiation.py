@@ -20,6 +20,7 @@ from dicom_node.ingest import pdu
 from dicom_node.ingest.contexts import supported_for
 from dicom_node.ingest.line import BUFFER, Line
 from dicom_node.ingest.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicom_node.ingest.services import Context, Offer
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _MAX_REQUEST = 1 << 20  # bytes; 128 contexts with every transfer syntax have 170,000
@@ -35,14 +36,6 @@ class Unacceptable(Exception):  # noqa: N818
     def __init__(self, text: str, answer: tuple[int, int, int]) -> None:
         super().__init__(text)
         self.answer = answer
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """An accepted presentation context."""
-
-    abstract_syntax: str
-    transfer_syntax: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +82,7 @@ def _decoded(data: bytes) -> Request:
     return Request(calling, called, lengths[0] if lengths else 0, identities[0] if identities else None, primitive)
 
 
-def accept(
-    request: Request, extra_sop_classes: frozenset[str], max_pdu: int, confirm_user: bool
-) -> tuple[bytes, dict[int, Context]]:
+def accept(request: Request, offer: Offer, max_pdu: int, confirm_user: bool) -> tuple[bytes, dict[int, Context]]:
     """The A-ASSOCIATE-AC to send, and what it accepts. ``confirm_user``: the identity that the peer gave was verified."""
     proposed = request.primitive.presentation_context_definition_list
     wished = {
@@ -99,7 +90,7 @@ def accept(
         for item in request.primitive.user_information
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
     }
-    results, roles = negotiate_as_acceptor(proposed, supported_for(proposed, extra_sop_classes), wished)
+    results, roles = negotiate_as_acceptor(proposed, supported_for(proposed, offer), wished)
     answer = A_ASSOCIATE()
     answer.application_context_name = APPLICATION_CONTEXT
     answer.calling_ae_title, answer.called_ae_title = request.calling_ae, request.called_ae
@@ -109,7 +100,9 @@ def accept(
     encoded = codec.A_ASSOCIATE_AC()
     encoded.from_primitive(answer)
     contexts = {
-        one.context_id: Context(str(one.abstract_syntax), str(one.transfer_syntax[0]))
+        one.context_id: Context(
+            str(one.abstract_syntax), str(one.transfer_syntax[0]), one.context_id, bool(one.as_scp), bool(one.as_scu)
+        )
         for one in results
         if one.result == _ACCEPTED
     }

@@ -36,6 +36,12 @@ def reject(result: int, source: int, reason: int) -> bytes:
     return pack(">BxLxBBB", ASSOCIATE_RJ, 4, result, source, reason)
 
 
+def data(context_id: int, piece: bytes, last: bool) -> bytes:
+    """A piece of a data set as a P-DATA-TF PDU."""
+    head = DATA_AND_ITEM.pack(DATA, len(piece) + ITEM.size, len(piece) + 2, context_id, LAST if last else 0)
+    return head + piece
+
+
 def command(context_id: int, data: bytes, most: int) -> bytes:
     """A command set as P-DATA-TF PDUs. ``most``: bytes the peer takes in one, without its header; 0: any number."""
     step = len(data) if most == 0 else max(most - 6, 1)

@@ -11,21 +11,24 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
 import structlog
 
 from dicom_node.errors import NodeError, StorageBusy, StorageError, describe
-from dicom_node.ingest.committer import Committer
-from dicom_node.ingest.header import Header, Unreadable, header_of_start, read_header
+from dicom_node.ingest.committer import Committer, Turn
+from dicom_node.ingest.header import Header, Headers, Unreadable, read_header
 from dicom_node.ingest.part10 import file_head
 from dicom_node.ingest.policy import Caller
+from dicom_node.ingest.tally import Tally
 from dicom_node.storage.arriving import ArrivingFile
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.files import FileStore
-from dicom_node.storage.instances import NewInstance
+from dicom_node.storage.identities import identity_of
+from dicom_node.storage.instances import Conflict, ConflictRule, NewInstance, Outcome
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -34,9 +37,12 @@ DOES_NOT_MATCH = 0xA900  # the data set is not what the command announced
 CANNOT_PARSE = 0xC001
 ATTRIBUTE_MISSING = 0xC002
 MALFORMED_UID = 0xC003
+CONFLICTS = {Conflict.CONTENT: 0xC010, Conflict.STUDY: 0xC011, Conflict.PATIENT: 0xC012}  # only where they are refused
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
 _COMMENT_LIMIT = 64  # VR LO
+_PLENTY = 1 << 30  # bytes above the watermark; more cannot come while it is not looked
+_LOOK_S = 0.1
 
 _log = structlog.get_logger()
 
@@ -58,6 +64,7 @@ class Announced:
     sop_uid: str
     transfer_syntax: str
     caller: Caller
+    association: str = ""  # which one it is, of all processes; empty where its end will not be told
 
     @property
     def head(self) -> bytes:
@@ -73,27 +80,50 @@ class Answer:
 
 
 class Receiver:
-    """Stores what associations receive; shared by all of them. Not ``durable``: success is answered before anything is safe."""
+    """Stores what associations receive; shared by all of them. Not ``durable``: success is answered before anything is safe.
+
+    ``turn``: held during each transaction, where other processes write too. ``clock``: by default that of the database.
+    """
 
     def __init__(
         self,
         db: Database,
         files: FileStore,
         watermark_bytes: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         durable: bool = True,
+        conflicts: ConflictRule = ConflictRule.KEEP_BOTH,
+        turn: Turn = nullcontext,
     ) -> None:
         self._db = db
         self._files = files
         self._watermark_bytes = watermark_bytes
-        self._clock = clock
+        self._clock = clock or db.now
         self._durable = durable
-        self._committer = Committer(db, files, deferred=not durable, clock=clock)
+        self._committer = Committer(db, files, not durable, self._clock, conflicts, turn)
+        self._headers, self._tally = Headers(), Tally()
+        self._look_at = 0.0
 
     def begin(self, announced: Announced) -> ArrivingFile:
         """A place for the object's data set. Raises StorageFull at the watermark."""
-        self._files.require_room(self._watermark_bytes)
+        if time.monotonic() >= self._look_at:
+            self._look_for_room()
         return self._files.arriving(announced.head)
+
+    def _look_for_room(self) -> None:
+        self._files.require_room(self._watermark_bytes)
+        if self._files.free_bytes() > self._watermark_bytes + _PLENTY:
+            self._look_at = time.monotonic() + _LOOK_S
+
+    def ended(self, association: str, released: bool) -> None:
+        """An association has ended. ``association``: by which name its objects were announced. Raises nothing."""
+        self._tally.tell()
+        if not association:
+            return
+        try:
+            self._committer.end(association, released)
+        except StorageError as error:
+            _log.error("the end of an association is not recorded", error=str(error))
 
     def finish(
         self, announced: Announced, file: ArrivingFile | None, failure: StorageError | None, start: bytes = b""
@@ -120,6 +150,7 @@ class Receiver:
             self._record_refusal(announced, PROCESSING_FAILURE, f"Internal failure ({type(error).__name__})", Severity.ALERT)
         if file is not None:
             file.discard()
+        self._tally.count("refused")
         return answer
 
     def close(self) -> None:
@@ -134,6 +165,10 @@ class Receiver:
         except StorageError as error:
             _log.error("event not recorded", reason=event.text, error=str(error))
 
+    def record_failure(self, caller: Caller, text: str) -> None:
+        """Record an alert about what a peer asked for."""
+        self.record(NewEvent(EventKind.FAILURE, text, Severity.ALERT, calling_ae=caller.calling_ae, host=caller.host))
+
     def _finish(self, announced: Announced, file: ArrivingFile | None, failure: StorageError | None, start: bytes) -> None:
         if failure is not None:
             raise failure
@@ -141,13 +176,16 @@ class Receiver:
             raise Refused(CANNOT_PARSE, "The data set is empty")
         header = self._header(announced, file, start)
         file.finish(self._durable)
-        self._committer.commit(_instance(announced, header, file.size), file)
+        recorded = self._committer.commit(_instance(announced, header, file.size), file, announced.association)
+        if recorded is not None and recorded.outcome is Outcome.REFUSED and recorded.conflict is not None:
+            raise Refused(CONFLICTS[recorded.conflict], recorded.conflict.value)
+        self._tally.count(recorded.outcome.value if recorded is not None else Outcome.STORED.value, file.size)
 
     def _header(self, announced: Announced, file: ArrivingFile, start: bytes) -> Header:
         try:
-            header = header_of_start(start, announced.transfer_syntax) or read_header(
-                file.path, file.head_size, announced.transfer_syntax
-            )
+            syntax = announced.transfer_syntax
+            kind = (announced.caller.calling_ae, announced.sop_class_uid, syntax)
+            header = self._headers.of_start(start, syntax, kind) or read_header(file.path, file.head_size, syntax)
         except Unreadable as error:
             raise Refused(CANNOT_PARSE, f"Data set: {error}") from error
         _check(header, announced)
@@ -203,6 +241,7 @@ def _instance(announced: Announced, header: Header, size: int) -> NewInstance:
         modality=_defined_term(header.modality),
         body_part=_defined_term(header.body_part),
         requested_priority=_defined_term(header.requested_priority),
+        identity=identity_of(header.study_uid, header.identity),
     )
 
 

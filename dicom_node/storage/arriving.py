@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from dicom_node.storage.paths import make_folders, translated, write_all
+from dicom_node.storage.paths import make_folders, translated, write_all, write_both
 
 _COMPARED_AT_ONCE = 1 << 20  # bytes
 
@@ -24,23 +24,26 @@ class ArrivingFile:
         self.head_size = len(head)
         self.size = 0
         self.placed = False  # a file that has its place is never deleted here: its row may have been committed
-        with translated(path):
+        self._head: bytes | None = head  # it is written together with the first bytes
+        try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            try:
-                write_all(self._descriptor, head)
-            except OSError:
-                self.discard()
+        except OSError:
+            with translated(path):
                 raise
 
     def write(self, data: bytes | memoryview) -> None:
         """Raises StorageFull, StorageBusy or StorageError."""
         with translated(self.path):
-            write_all(self._descriptor, data)
+            if self._head is None:
+                write_all(self._descriptor, data)
+            else:
+                write_both(self._descriptor, self._head, data)
+                self._head = None
         self.size += len(data)
 
     @property
     def descriptor(self) -> int:
-        """For whoever writes past ``write``, adds to ``size`` what came, and translates the failures."""
+        """For whoever writes past ``write`` after the first bytes, adds to ``size`` what came, and translates the failures."""
         return self._descriptor
 
     def finish(self, durable: bool) -> None:

@@ -23,6 +23,16 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def write_both(descriptor: int, first: bytes, second: bytes | memoryview) -> None:
+    """Write two things with one call where the system takes both at once."""
+    written = os.writev(descriptor, (first, second))
+    if written < len(first):
+        write_all(descriptor, first[written:])
+        written = len(first)
+    if written < len(first) + len(second):
+        write_all(descriptor, memoryview(second)[written - len(first) :])
+
+
 def make_folders(folder: str | Path, root: str | Path) -> None:
     """Make ``folder`` below ``root``; each new entry is fsynced in its parent."""
     wanted = Path(folder)

@@ -29,6 +29,7 @@ from .processes import ROOT, free_port, require
 
 SENDERS = 3
 _LONGEST_RUN_S = 0.25
+_BLIND = 0.1  # share of the kills that come at any moment, be something under way or not
 _ANSWER = re.compile(r"Sending file: (\S+)|Received Store Response \(Success\)")
 
 PROGRAM = """
@@ -140,10 +141,18 @@ class Killing:
     def _one_death(self) -> None:
         child = self._birth()
         senders = [self._send(self._waiting[at::SENDERS][:12]) for at in range(SENDERS)]
-        time.sleep(self._chance.uniform(0.02, _LONGEST_RUN_S))
+        if self._chance.random() > _BLIND:
+            self._wait_for_the_first_bytes()
+        time.sleep(self._chance.uniform(0.0, _LONGEST_RUN_S))
         os.kill(child, signal.SIGKILL)
         self.outcome.kills += 1
         self.outcome.in_flight += self._note(senders)
+
+    def _wait_for_the_first_bytes(self) -> None:
+        """On a busy machine senders take longer to start than a node is given to live."""
+        spool, end = self._folder / "data" / "spool", time.monotonic() + 5
+        while time.monotonic() < end and not any(spool.iterdir()):
+            time.sleep(0.002)
 
     def _send(self, objects: Sequence[Sent]) -> subprocess.Popen[str]:
         command = [require("storescu", "dcmtk"), "-v", "-R", "-xe", "-aet", SENDER, "-aec", "WETREAD", "-ta", "20", "-td", "20"]

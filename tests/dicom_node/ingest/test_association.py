@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.ingest import listener, pdu
+from dicom_node.ingest import pdu, server
 from dicom_node.storage.events import EventKind
 from tests.dicom_node.ingest.wire import (
     ABORT,
@@ -276,7 +276,7 @@ def test_idle_associations_cost_nothing(start: Start) -> None:
 
 
 def test_more_strangers_than_there_is_room_for_cost_the_oldest(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "_MAX_STRANGERS", 5)
+    monkeypatch.setattr(server, "_MAX_STRANGERS", 5)
     node = start()
     peers = [Peer.call(node.port) for _ in range(8)]
     assert [peer.ended() for peer in peers[:3]] == [None] * 3

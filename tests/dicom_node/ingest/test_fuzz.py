@@ -60,7 +60,7 @@ def test_commands_written_by_hand_are_read(
     if field == dimse.C_CANCEL:
         return
     assert read == dimse.Command(field, message_id, data, sop_class, uid)
-    answer = dimse._elements(dimse.response(read, status, "why"))
+    answer = dimse.elements(dimse.response(read, status, "why"))
     assert (answer[0x900], answer[0x902]) == (struct.pack("<H", status), b"why ")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_node.ingest.header import BIG_ENDIAN, IMPLICIT, Header, Unreadable, header_of, read_header
+from dicom_node.ingest.header import BIG_ENDIAN, IMPLICIT, Header, Headers, Unreadable, header_of, header_of_start, read_header
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -127,3 +127,37 @@ def test_any_damage_gives_a_header_or_unreadable(
     data = base[: at % len(base)] + junk + base[at % len(base) + len(junk) :]
     with contextlib.suppress(Unreadable):
         header_of(data, 0, IMPLICIT if implicit else EXPLICIT)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_remembered_layout_reads_what_a_walk_reads(data: st.DataObject) -> None:
+    """Of objects made alike and then changed anywhere: the quick way says the same, or nothing that the walk does not say."""
+    base = _alike("1.2.3.4", b"PHANTOM^ONE ")
+    headers = Headers()
+    for _ in range(3):
+        headers.of_start(base, EXPLICIT, "kind")
+    changed = bytearray(_alike(data.draw(st.sampled_from(["1.2.3.4", "1.2.3.9", "1.2.3.44"])), b"PHANTOM^TWO "))
+    for at in data.draw(st.lists(st.integers(0, len(changed) - 1), max_size=3)):
+        changed[at] = data.draw(st.integers(0, 255))
+    quick, walked = headers.of_start(bytes(changed), EXPLICIT, "kind"), header_of_start(bytes(changed), EXPLICIT)
+    assert quick == walked
+    assert quick is None or walked is None or quick.identity == walked.identity
+
+
+def _alike(uid: str, name: bytes) -> bytes:
+    from tests.dicom_node.ingest.wire import CT, data_element, even
+
+    return b"".join(
+        (
+            data_element(0x00080016, "UI", even(CT)),
+            data_element(0x00080018, "UI", even(uid)),
+            data_element(0x00080060, "CS", b"CT"),
+            data_element(0x00081140, "SQ", b"\xfe\xff\x00\xe0\x08\0\0\0" + data_element(0x00080060, "CS", b"")),
+            data_element(0x00100010, "PN", name),
+            data_element(0x00100020, "LO", b"P1"),
+            data_element(0x0020000D, "UI", even("1.2.9")),
+            data_element(0x0020000E, "UI", even("1.2.9.1")),
+            data_element(0x7FE00010, "OW", b"\1\2"),
+        )
+    )

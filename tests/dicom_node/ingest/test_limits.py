@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,3 +151,41 @@ def _until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.01)
+
+
+def test_a_hundred_associations_at_once_leave_nothing_behind(start: Start) -> None:
+    """Probes, garbage and real senders again and again: memory, threads and descriptors are as before."""
+    node = start(max_associations=120)
+
+    def round_of_a_hundred(number: int) -> None:
+        peers = [Peer.associated(node.port) for _ in range(100)]
+        assert node.listener.associations == 100
+        for at, peer in enumerate(peers):
+            uid = f"1.2.{number + 1}.{at + 1}"
+            peer.send(store(uid, data_set(uid, "1.2.9", pixels=bytes(20_000))))
+        assert [peer.status() for peer in peers] == [0] * 100
+        for peer in peers[:50]:
+            peer.release()
+        for peer in peers[50:]:
+            peer.close()
+        for content in (b"", b"GET / HTTP/1.0\r\n\r\n", bytes(100)):
+            for _ in range(10):
+                probe = Peer.call(node.port)
+                probe.send(content)
+                probe.close()
+        _until(lambda: node.listener.associations == 0 and threading.active_count() <= threads)
+
+    threads = threading.active_count()
+    round_of_a_hundred(0)
+    before = _held()
+    for number in range(1, 4):
+        round_of_a_hundred(number)
+    after = _held()
+    assert after[0] <= before[0] + 8  # descriptors; the database keeps a few connections
+    assert after[1] - before[1] < 16 << 20  # bytes of memory
+    assert node.partials() == []
+
+
+def _held() -> tuple[int, int]:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir())), _resident()
