@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from dicom_node.errors import PixelError, StorageError
 from dicom_node.pixels import Chosen, Instance, PixelReader, shared_reader
+from dicom_node.pixels.scanner import scanner_of
 from inference.reading import Frame, Reading, Skipped
-from reporting.context import Document, Predecessor, StudyContext
+from reporting.context import Document, DocumentKind, Predecessor, StudyContext
 from reporting.documents import build_documents
 from reporting.errors import ContextError
 from reporting.options import DocumentOptions
+
+_NAMED: Final = 100  # instances that the refusal of a study with too many names
+_AT_ONCE: Final = 16  # frames between two looks at the bounds
 
 
 class Reader(Protocol):
@@ -28,7 +34,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """One study to read. ``read_at`` (aware) is fixed when the job is made: a retry makes the same documents."""
+    """One study to read. ``read_at`` (aware) is fixed when the job is made: a retry makes the same documents.
+
+    ``missing``: instances that the node once had and has no more, and why.
+    """
 
     study_instance_uid: str
     paths: tuple[Path, ...]
@@ -38,15 +47,51 @@ class ReadRequest:
     station_name: str = "WETREAD"
     institution: str = ""
     predecessors: tuple[Predecessor, ...] = ()
+    missing: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one study may take: seconds until its pictures are there, instances, and MiB of memory for its pictures."""
+
+    seconds: float = math.inf
+    instances: float = math.inf
+    memory_mb: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A study with its pictures, ready for the models.
+
+    ``digest``: of what it is read from. ``refusal``: which bound it broke, and then it is not to be read. ``slow``: that was
+    the bound of time, so that another try may go better.
+    """
+
+    request: ReadRequest
+    instances: tuple[Instance, ...]
+    frames: tuple[Frame, ...]
+    skipped: tuple[Skipped, ...]
+    digest: str
+    refusal: str = ""
+    slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a study, and the images it was read from."""
+    """What came of a study, and the images it was read from. ``scanner``: see ``pixels.scanner``."""
 
     reading: Reading
     documents: tuple[Document, ...]
     frames: tuple[Frame, ...]
+    scanner: str = ""
+
+
+class _Broken(Exception):  # noqa: N818
+    """The study breaks a bound."""
+
+    def __init__(self, reason: str, *, slow: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.slow = reason, slow
 
 
 def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions, pixels: PixelReader | None = None) -> Outcome:
@@ -56,57 +101,63 @@ def read_study(reader: Reader, request: ReadRequest, options: DocumentOptions, p
     Raises ContextError where not one instance has a readable header, DeviceError where the device fails. A document that
     does not pass its checks has ``faults``.
     """
-    pixels = pixels or shared_reader()
-    instances, unreadable = _open(pixels, request.paths)
-    selection = pixels.select(instances)
-    frames, undecodable = _show(pixels, selection.chosen)
-    reading = reader.read(frames, (*unreadable, *selection.skipped, *undecodable))
-    return _document(reading, instances, request, options, frames, pixels.identity)
+    prepared = prepare(request, pixels or shared_reader())
+    return document(prepared, reader.read(prepared.frames, prepared.skipped), options)
 
 
 def refuse_study(reader: Reader, request: ReadRequest, options: DocumentOptions, reason: str) -> Outcome:
     """The documents of a study that could not be read, saying so: never silence. Raises as ``read_study``."""
-    instances, unreadable = _open(shared_reader(), request.paths, and_missing=True)
-    return _document(reader.refuse(reason, unreadable), instances, request, options, ())
+    prepared = prepare_refusal(request, shared_reader(), Bounds())
+    return document(prepared, reader.refuse(reason, prepared.skipped), options)
 
 
-def _open(
-    pixels: PixelReader, paths: Sequence[Path], *, and_missing: bool = False
-) -> tuple[list[Instance], tuple[Skipped, ...]]:
-    """``and_missing``: pass over files that cannot be opened at all, which a first attempt waits for."""
+def prepare(request: ReadRequest, pixels: PixelReader, bounds: Bounds | None = None) -> Prepared:
+    """Open a study's instances, choose its frames and show them. Raises StorageError where a file cannot be opened now.
+
+    A study that breaks a bound has a ``refusal``, and the instances that were open by then.
+    """
+    bounds = bounds or Bounds()
     instances: list[Instance] = []
-    skipped: list[Skipped] = []
-    for path in paths:
-        try:
-            instances.append(pixels.open(path))
-        except PixelError as error:
-            skipped.append(Skipped(path.stem, str(error)))
-        except StorageError:
-            if not and_missing:
-                raise
-            skipped.append(Skipped(path.stem, "its file cannot be opened on the node"))
-    return instances, tuple(skipped)
+    skipped = list(request.missing)
+    try:
+        _check_count(request, bounds)
+        clock = _Clock(bounds.seconds)
+        _open(pixels, request.paths, instances, skipped, clock)
+        selection = pixels.select(instances)
+        frames, undecodable = _show(pixels, selection.chosen, bounds, clock)
+        digest = _digest(instances, pixels.identity, clock)
+    except _Broken as broken:
+        if not instances:
+            _open(pixels, request.paths[:_NAMED], instances, skipped, _Clock(), and_missing=True)
+        return _refused(request, instances, skipped, broken.reason, slow=broken.slow)
+    return Prepared(request, tuple(instances), frames, (*skipped, *selection.skipped, *undecodable), digest)
 
 
-def _show(pixels: PixelReader, chosen: Sequence[Chosen]) -> tuple[tuple[Frame, ...], tuple[Skipped, ...]]:
-    frames: list[Frame] = []
-    skipped: list[Skipped] = []
-    for one, shown in zip(chosen, pixels.show_each(chosen), strict=True):
-        if isinstance(shown, Frame):
-            frames.append(shown)
-        else:
-            skipped.append(Skipped(one.instance.sop_instance_uid, shown.reason))
-    return tuple(frames), tuple(skipped)
+def prepare_refusal(request: ReadRequest, pixels: PixelReader, bounds: Bounds) -> Prepared:
+    """As much of a study as is needed to say that it cannot be read: no pictures, and files that are gone are passed over."""
+    instances: list[Instance] = []
+    skipped = list(request.missing)
+    paths = request.paths if len(request.paths) <= bounds.instances else request.paths[:_NAMED]
+    clock = _Clock(bounds.seconds)
+    try:
+        _open(pixels, paths, instances, skipped, clock, and_missing=True)
+        digest = _digest(instances, "", clock)
+    except _Broken as broken:
+        return _refused(request, instances, skipped, broken.reason, slow=True)
+    return Prepared(request, tuple(instances), (), tuple(skipped), digest)
 
 
-def _document(
+def document(
+    prepared: Prepared,
     reading: Reading,
-    instances: list[Instance],
-    request: ReadRequest,
     options: DocumentOptions,
-    frames: tuple[Frame, ...],
-    how: str = "",
+    only: Collection[DocumentKind] = frozenset(DocumentKind),
 ) -> Outcome:
+    """The documents of a reading of this study, of the kinds that ``options`` names and that are wanted now.
+
+    Raises ContextError where not one instance has a readable header.
+    """
+    request, instances = prepared.request, prepared.instances
     if not instances:
         raise ContextError(f"none of the study's {len(request.paths)} instances has a readable header")
     used = {source.sop_instance_uid for source in reading.sources}
@@ -116,19 +167,90 @@ def _document(
         headers=tuple(instance.header for instance in evidence),
         revision=request.revision,
         read_at=request.read_at,
-        input_digest=_digest(instances, how),
+        input_digest=prepared.digest,
         device_uid=request.device_uid,
         station_name=request.station_name,
         institution=request.institution,
         predecessors=request.predecessors,
     )
-    return Outcome(reading, build_documents(reading, context, options, frames), frames)
+    built = build_documents(reading, context, options, prepared.frames, only)
+    return Outcome(reading, built, prepared.frames, scanner_of(instances))
 
 
-def _digest(instances: Sequence[Instance], how: str) -> str:
+class _Clock:
+    """The time that one study may take."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self._seconds, self._end = seconds, time.monotonic() + seconds
+
+    def check(self) -> None:
+        if time.monotonic() > self._end:
+            raise _Broken(f"opening and decoding its images took longer than the {self._seconds:g} s allowed", slow=True)
+
+
+def _check_count(request: ReadRequest, bounds: Bounds) -> None:
+    if len(request.paths) > bounds.instances:
+        raise _Broken(f"it has {len(request.paths)} instances, more than the {bounds.instances:g} allowed")
+
+
+def _open(
+    pixels: PixelReader,
+    paths: Sequence[Path],
+    instances: list[Instance],
+    skipped: list[Skipped],
+    clock: _Clock,
+    *,
+    and_missing: bool = False,
+) -> None:
+    """Into ``instances`` and ``skipped``. ``and_missing``: pass over files that cannot be opened at all, which a first
+    attempt waits for."""
+    for path in paths:
+        clock.check()
+        try:
+            instances.append(pixels.open(path))
+        except PixelError as error:
+            skipped.append(Skipped(path.stem, str(error)))
+        except StorageError:
+            if not and_missing:
+                raise
+            skipped.append(Skipped(path.stem, "its file cannot be opened on the node"))
+
+
+def _show(
+    pixels: PixelReader, chosen: Sequence[Chosen], bounds: Bounds, clock: _Clock
+) -> tuple[tuple[Frame, ...], tuple[Skipped, ...]]:
+    frames: list[Frame] = []
+    skipped: list[Skipped] = []
+    for part in _parts(chosen):
+        clock.check()
+        for one, shown in zip(part, pixels.show_each(part), strict=True):
+            if isinstance(shown, Frame):
+                frames.append(shown)
+            else:
+                skipped.append(Skipped(one.instance.sop_instance_uid, shown.reason))
+        if sum(frame.pixels.nbytes for frame in frames) > bounds.memory_mb * 2**20:
+            raise _Broken(f"its pictures take more than the {bounds.memory_mb:g} MiB of memory allowed")
+    return tuple(frames), tuple(skipped)
+
+
+def _parts(chosen: Sequence[Chosen]) -> Iterator[Sequence[Chosen]]:
+    return (chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE))
+
+
+def _refused(
+    request: ReadRequest, instances: Sequence[Instance], skipped: Sequence[Skipped], reason: str, *, slow: bool
+) -> Prepared:
+    """Its digest names what it was refused for: a later reading of the same images makes other documents."""
+    named = "\n".join((reason, *sorted(instance.sop_instance_uid for instance in instances)))
+    digest = hashlib.sha256(named.encode()).hexdigest()
+    return Prepared(request, tuple(instances), (), tuple(skipped), digest, reason, slow)
+
+
+def _digest(instances: Sequence[Instance], how: str, clock: _Clock) -> str:
     """sha256 over ``how`` the pictures are read and the instances' files in SOP Instance UID order."""
     total = hashlib.sha256(how.encode())
     for instance in sorted(instances, key=lambda i: str(i.header.get("SOPInstanceUID", ""))):
+        clock.check()
         with instance.path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()

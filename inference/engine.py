@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -11,15 +13,21 @@ from numpy.typing import NDArray
 
 from inference.bundles import Bundle, verify_bundle
 from inference.consistency import check
+from inference.devices import device_errors
 from inference.drafting.drafter import Drafter
-from inference.errors import BundleError, DeviceError
+from inference.errors import BundleError
 from inference.options import EngineOptions, check_options, heads_of
 from inference.reading import DraftReport, Finding, Frame, HeatMap, ModelVersion, Reading, Skipped
+from inference.stages import DRAFT_FOLLOWS, Study, Triaged
 from inference.triage.catalogue import FindingsCatalogue
 from inference.triage.contrastive import Triage
-from inference.triage.gate import Gate
+from inference.triage.gate import Gate, Looked
 from inference.triage.heatmaps import check_tower, explain
 from inference.triage.judge import judge, not_assessable
+from inference.triage.sketch import sketch_of
+
+NO_DRAFTER: Final = "no drafting model is configured for this reading"
+OTHER_MODELS: Final = "the node was given other models after it had sent the findings"
 
 
 class Engine:
@@ -60,19 +68,54 @@ class Engine:
         Frames outside the catalogue's scope, by their tags or by what the model takes them for, are not judged and are named
         with their reason. Where none is left, every finding is NOT_ASSESSABLE. Raises DeviceError where the device fails.
         """
-        with _device_errors(), torch.inference_mode():
-            seen = self._gate.look(frames)
-        inside = seen.kept
+        return self.finish(self.triage([Study(tuple(frames), tuple(skipped))]))[0]
+
+    def triage(self, studies: Sequence[Study]) -> list[Triaged]:
+        """The findings of several studies, in order, from one pass of the model: each as ``read`` gives it, its draft to come.
+
+        How a sum of floats is rounded may depend on the size of the batch: probabilities agree with those of a study read
+        alone to 1e-5 in float32. Raises DeviceError where the device fails.
+        """
+        with self._errors("triage"), torch.inference_mode():
+            looked = self._gate.look_each([study.frames for study in studies])
+        return [self._triaged(study, seen) for study, seen in zip(studies, looked, strict=True)]
+
+    def finish(self, triaged: Sequence[Triaged]) -> list[Reading]:
+        """The readings with their drafts, in order, written in common batches. Raises DeviceError where the device fails."""
+        waiting = [one for one in triaged if one.pending]
+        drafts = iter(self._drafts([one.frames for one in waiting]))
+        return [self._checked(one.reading, next(drafts)) if one.pending else one.reading for one in triaged]
+
+    def resume(self, reading: Reading, frames: Sequence[Frame]) -> Triaged:
+        """What ``triage`` gave once and was saved, ready for ``finish``. ``frames``: those of the study, judged or not.
+
+        Where another engine made it the draft is given up, with the reason: a reading names one set of models only.
+        """
+        own = (self.models, self._catalogue.identity, str(self._device), self.precision, self._heads.versions)
+        if own != (reading.models, reading.catalogue, reading.device, reading.precision, reading.heads):
+            return Triaged(replace(reading, draft=DraftReport((), OTHER_MODELS)), ())
+        inside = set(reading.sources)
+        return Triaged(reading, tuple(frame for frame in frames if frame.source in inside))
+
+    def _triaged(self, study: Study, seen: Looked) -> Triaged:
         outside = tuple(Skipped(frame.source.sop_instance_uid, reason) for frame, reason in seen.refused)
-        left_out = tuple(dict.fromkeys((*skipped, *outside)))
-        if not inside:
-            return self._unread(left_out, _why_nothing(left_out))
-        with _device_errors(), torch.inference_mode():
-            findings, shadow = self._judge(inside, seen.vectors)
-            draft = check(self._draft(inside), findings, self._catalogue, self._drafter)
-        with _device_errors():
-            maps = self._explain(inside, findings)
-        return self._reading(findings, draft, inside, left_out, shadow=shadow, maps=maps)
+        left_out = tuple(dict.fromkeys((*study.skipped, *outside)))
+        if not seen.kept:
+            return Triaged(self._unread(left_out, _why_nothing(left_out)), ())
+        with self._errors("triage"):
+            with torch.inference_mode():
+                findings, shadow = self._judge(seen.kept, seen.vectors)
+            maps = self._explain(seen.kept, findings)
+        draft = DraftReport((), DRAFT_FOLLOWS, pending=True) if self._drafter else DraftReport((), NO_DRAFTER)
+        reading = self._reading(findings, draft, seen.kept, left_out, shadow=shadow, maps=maps, sketch=sketch_of(seen.vectors))
+        return Triaged(reading, seen.kept)
+
+    def _checked(self, reading: Reading, draft: DraftReport) -> Reading:
+        with self._errors("drafting"), torch.inference_mode():
+            return replace(reading, draft=check(draft, reading.findings, self._catalogue, self._drafter))
+
+    def _errors(self, doing: str) -> AbstractContextManager[None]:
+        return device_errors(self._device, doing)
 
     def refuse(self, reason: str, skipped: Sequence[Skipped] = ()) -> Reading:
         """The reading of a study that could not be read: every finding NOT_ASSESSABLE, with the reason."""
@@ -97,13 +140,13 @@ class Engine:
 
     def draft(self, frames: Sequence[Frame]) -> DraftReport:
         """The draft alone, of pictures that triage may not cover, held against no finding. Raises DeviceError."""
-        with _device_errors(), torch.inference_mode():
-            return self._draft(frames)
+        return self._drafts([frames])[0]
 
-    def _draft(self, frames: Sequence[Frame]) -> DraftReport:
+    def _drafts(self, studies: Sequence[Sequence[Frame]]) -> list[DraftReport]:
         if self._drafter is None:
-            return DraftReport((), "no drafting model is configured for this reading")
-        return self._drafter.draft_study(frames, images=self._draft_images)
+            return [DraftReport((), NO_DRAFTER) for _ in studies]
+        with self._errors("drafting"), torch.inference_mode():
+            return self._drafter.draft_studies(studies, images=self._draft_images)
 
     def _unread(self, skipped: tuple[Skipped, ...], reason: str) -> Reading:
         return self._reading(not_assessable(self._catalogue, reason), DraftReport((), reason), (), skipped, reason)
@@ -117,6 +160,7 @@ class Engine:
         reason: str = "",
         shadow: tuple[Finding, ...] = (),
         maps: tuple[HeatMap, ...] = (),
+        sketch: tuple[float, ...] = (),
     ) -> Reading:
         return Reading(
             findings=findings,
@@ -132,6 +176,7 @@ class Engine:
             heads=self._heads.versions,
             shadow=shadow,
             heat_maps=maps,
+            sketch=sketch,
         )
 
 
@@ -139,7 +184,7 @@ def load_triage(options: EngineOptions) -> Triage:
     """The triage model alone, verified and on the device. Raises as ``Engine.load``."""
     bundle, _, catalogue = check_options(options)
     device = _prepare(bundle, options)
-    with _device_errors():
+    with device_errors(device, "loading the triage model"):
         return Triage.load(
             bundle, catalogue, device, precision=options.precision, resizing=options.resizing, cache=options.cache
         )
@@ -151,7 +196,7 @@ def load_drafter(options: EngineOptions) -> Drafter:
     if bundle is None:
         raise BundleError("no drafting model is configured for this reading; set `drafting` to the folder of a bundle")
     device = _prepare(bundle, options)
-    with _device_errors():
+    with device_errors(device, "loading the drafting model"):
         return Drafter.load(bundle, device, precision=options.precision, cache=options.cache)
 
 
@@ -178,13 +223,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BundleError(f"engine.device is {name!r}, but this machine shows no CUDA device; use auto or cpu")
     return device
-
-
-@contextmanager
-def _device_errors() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceError("the device is out of memory") from error
-    except torch.AcceleratorError as error:
-        raise DeviceError(f"the device failed: {str(error).splitlines()[0]}") from error

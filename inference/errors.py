@@ -7,7 +7,9 @@ InferenceError
 ├── InputError          a text given to a model cannot be used: empty, too long, candidates that contradict each other
 ├── LabelsError         a table of labelled films cannot be used
 ├── HeadError           a calibration or probe cannot be fitted or used
-└── DeviceError         the device failed (out of memory, lost): the same reading may work later
+└── DeviceError         the device failed: the same reading may work later
+    ├── DeviceFull          it is out of memory: a smaller batch may work now
+    └── DeviceLost          it answers nothing any more, whatever it is asked: only a new process can use it again
 """
 
 
@@ -41,3 +43,11 @@ class InputError(InferenceError):
 
 class DeviceError(InferenceError):
     """The device failed; retryable."""
+
+
+class DeviceFull(DeviceError):  # noqa: N818
+    """The device is out of memory; the same work in smaller parts may be done at once."""
+
+
+class DeviceLost(DeviceError):  # noqa: N818
+    """The device is lost to this process (CUDA errors stay, whatever is asked next); the process must be replaced."""

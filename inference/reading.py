@@ -181,7 +181,8 @@ class DraftReport:
 
     ``impression``: the summary of ``sentences``, empty where no model wrote one. ``omits``: keys of positive findings that
     the draft does not mention. ``notes``: what was left out of the model's text and why, a plain sentence each.
-    ``checked``: how the text was held against the findings, for a person; empty where it was not.
+    ``checked``: how the text was held against the findings, for a person; empty where it was not. ``pending``: the findings
+    stand already and the text is still to be written, as ``reason`` says.
     """
 
     sentences: tuple[Sentence, ...]
@@ -191,6 +192,7 @@ class DraftReport:
     omits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     checked: str = ""
+    pending: bool = False
 
     @property
     def text(self) -> str:
@@ -228,6 +230,7 @@ class Reading:
     heads: tuple[HeadVersion, ...] = ()
     heat_maps: tuple[HeatMap, ...] = ()
     shadow: tuple[Finding, ...] = ()  # what a head on trial would have said; never in a document
+    sketch: tuple[float, ...] = ()  # what its images look like to triage (``triage.sketch``), for watching drift
 
     @property
     def assessed(self) -> bool:

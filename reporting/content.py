@@ -174,6 +174,12 @@ def image_item(relationship: str, name: Code, image: ImageReference) -> Item:
     return Item("IMAGE", name, relationship, first=encoding.sequence(0x00081199, [held]))
 
 
+def composite_item(relationship: str, name: Code, sop_class_uid: str, sop_instance_uid: str) -> Item:
+    """A reference to an object that is no image (C.18.3)."""
+    held = encoding.reference(sop_class_uid, sop_instance_uid)
+    return Item("COMPOSITE", name, relationship, first=encoding.sequence(0x00081199, [held]))
+
+
 def walk(item: Dataset) -> Iterator[Dataset]:
     """The item and everything below it in the content tree, in document order."""
     yield item

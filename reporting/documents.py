@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,24 +21,36 @@ from reporting.source import read_source
 from reporting.sr_draft import draft_sr
 from reporting.sr_findings import findings_sr
 from reporting.sr_flat import text_sr
-from reporting.uids import ReadingKey
+from reporting.uids import ReadingKey, message_uid
 
-__all__ = ["DocumentOptions", "build_documents"]
+__all__ = ["FINDINGS_KINDS", "FIRST_KINDS", "DocumentOptions", "build_documents"]
+
+# What the draft changes nothing of: the same bytes, whether it goes out before the draft is written or with it
+FINDINGS_KINDS: Final = frozenset({DocumentKind.FINDINGS_SR, DocumentKind.HEAT_MAP, DocumentKind.HEAT_MAP_GSPS})
+# What is worth sending before the draft is written; of these the messages are sent again, whole, under the same names inside
+FIRST_KINDS: Final = FINDINGS_KINDS | {DocumentKind.FHIR_BUNDLE, DocumentKind.HL7_ORU}
 
 
 def build_documents(
-    reading: Reading, context: StudyContext, options: DocumentOptions, frames: Sequence[Frame] = ()
+    reading: Reading,
+    context: StudyContext,
+    options: DocumentOptions,
+    frames: Sequence[Frame] = (),
+    only: Collection[DocumentKind] = frozenset(DocumentKind),
 ) -> tuple[Document, ...]:
     """The documents of a reading that ``options.kinds`` names, whatever the reading says, in the order of ``DocumentKind``.
 
+    ``only``: those of them that are wanted now; the others exist all the same, and may be named.
+
     ``frames``: the pictures that were read, for documents that show them. A pure function: equal arguments give equal bytes,
     so a retry makes the same objects. Each document is checked; one that breaks a rule comes back with its ``faults``.
+    Of a reading whose draft is pending only ``FIRST_KINDS`` should leave; its messages say so, and are documents of their own.
     Raises ContextError where the study's headers allow no document.
     """
     with quiet_headers():
-        key = ReadingKey.of(reading, context, options)
+        key, wanted = ReadingKey.of(reading, context, options), options.kinds & frozenset(only)
         made = Materials(read_source(context, reading), reading, options, key, tuple(frames))
-        built = [document for kind in _BUILDERS if kind in options.kinds for document in _BUILDERS[kind](made)]
+        built = [document for kind in _BUILDERS if kind in wanted for document in _BUILDERS[kind](made)]
         return tuple(replace(document, faults=faults_of(document)) for document in built)
 
 
@@ -53,7 +65,8 @@ def _draft(made: Materials) -> Iterable[Document]:
 def _bundle(made: Materials) -> Iterable[Document]:
     bundle = fhir.BundleBuilder(made.source, made.reading, made.options, made.key).bundle()
     version = "5.0" if made.options.fhir_version == "R5" else ""
-    yield Document(DocumentKind.FHIR_BUNDLE, fhir.bundle_uid(made.key), fhir.encode(bundle), fhir_version=version)
+    uid = message_uid(made.reading, fhir.bundle_uid(made.key))
+    yield Document(DocumentKind.FHIR_BUNDLE, uid, fhir.encode(bundle), fhir_version=version)
 
 
 def _text(made: Materials) -> Iterable[Document]:
@@ -79,7 +92,7 @@ def _pdf(made: Materials) -> Iterable[Document]:
 
 
 def _oru(made: Materials) -> Iterable[Document]:
-    yield Document(DocumentKind.HL7_ORU, made.key.uid("hl7"), oru_message(made))
+    yield Document(DocumentKind.HL7_ORU, message_uid(made.reading, made.key.uid("hl7")), oru_message(made))
 
 
 def _dicom(kind: DocumentKind, ds: Dataset) -> Document:

@@ -3,6 +3,9 @@
 Posting it again makes nothing new (``DocumentOptions.fhir_write``). Written by search, resources with an identifier are found
 by it; Provenance has no identifier in R4, and is found by a tag, which every resource can carry (R4 3.1.1.5.7).
 
+Findings that go out before their draft is written are a Bundle of the same resources, ids and status: the whole Bundle updates
+them. Where a server gives out the ids there is nothing to update by, and only the whole Bundle should be sent (``by-search``).
+
 A later revision of a study is a DiagnosticReport of its own that names the one it replaces (the standard extension
 diagnosticReport-replaces, and Provenance). The earlier one keeps its status: *amended* and *corrected* follow a final report
 (R4 diagnostic-report-status), which only a person makes, and *entered-in-error* would withdraw what was no error.
@@ -45,7 +48,7 @@ from reporting.html import narrative, presented_form, sections_of
 from reporting.options import DocumentOptions
 from reporting.procedures import RADIOLOGY, carried, modality_category, report_code, study_procedures
 from reporting.source import SourceStudy
-from reporting.uids import ReadingKey, derive_uuid
+from reporting.uids import ReadingKey, derive_uuid, message_uid
 from reporting.wording import Words, fill, sentence
 
 __all__ = ["IMR_BUNDLE", "IMR_REPORT", "BundleBuilder", "bundle_uid", "encode"]
@@ -90,7 +93,7 @@ class BundleBuilder:
         found = {
             "resourceType": "Bundle",
             "meta": {"profile": [IMR_BUNDLE]},
-            "identifier": {"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{self._uid}"},
+            "identifier": {"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{message_uid(self._reading, self._uid)}"},
             "type": "transaction",
             "timestamp": self._recorded,
             "entry": [entry.json(self._options.fhir_write) for entry in entries],
@@ -219,7 +222,7 @@ def _replaced(source: SourceStudy) -> list[Json]:
 
 
 def _conclusion(reading: Reading, words: Words) -> tuple[str, ...]:
-    return (*words.notices(reading), words.outcome(reading), *words.agreement_lines(reading))
+    return (*words.notices(reading), words.outcome(reading), *words.agreement_lines(reading), *words.pending_lines(reading))
 
 
 def _answer(finding: Finding, words: Words) -> Json:

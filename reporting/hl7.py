@@ -1,5 +1,6 @@
 """The reading as an HL7 v2.5.1 ORU^R01, for records without FHIR (HL7 v2.5.1 chapter 7; IHE RAD TF-2 for the study's UID).
 
+Findings that go out before their draft is written are a message of their own; the whole one follows for the same order.
 Result status ``R``, "entered, not verified" (tables 0085 and 0123): ``P`` would say that a person has verified it.
 """
 
@@ -17,6 +18,7 @@ from reporting import clean, codes
 from reporting.heads import deciding_heads
 from reporting.materials import Materials
 from reporting.source import request_items
+from reporting.uids import message_uid
 from reporting.wording import Words, fill
 
 VERSION: Final = "2.5.1"
@@ -35,7 +37,7 @@ def oru_message(made: Materials) -> bytes:
 
 def control_id(made: Materials) -> str:
     """MSH-10: 20 characters (the most that 2.5.1 allows) derived from the reading, so that a receiver knows a resend."""
-    digest = hashlib.sha256(made.key.uid("hl7").encode()).digest()
+    digest = hashlib.sha256(message_uid(made.reading, made.key.uid("hl7")).encode()).digest()
     return base64.b32encode(digest).decode()[:20]
 
 
@@ -126,7 +128,7 @@ def _order(made: Materials) -> Iterator[str]:
 
 def _notes(made: Materials) -> Iterator[str]:
     """What the reading says of its own standing comes before anything it says of the patient."""
-    notes = list(made.words.draft_notices(made.reading))
+    notes = [*made.words.draft_notices(made.reading), *made.words.pending_lines(made.reading)]
     if made.source.context.predecessors:
         notes.append(fill(made.words.phrases.revision, number=str(made.source.context.revision)))
     notes += [*map(made.words.head_line, deciding_heads(made.reading)), *made.words.method_lines(made.reading)]

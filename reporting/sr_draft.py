@@ -5,17 +5,27 @@ from __future__ import annotations
 from typing import Final
 
 from pydicom import Dataset
-from pydicom.uid import EnhancedSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
 from inference.reading import Code, DraftReport, Reading, Sentence
 from reporting import codes
-from reporting.content import CONTAINS, HAS_PROPERTIES, Item, code_item, container, image_items, percent_item, text_item
+from reporting.content import (
+    CONTAINS,
+    HAS_PROPERTIES,
+    Item,
+    code_item,
+    composite_item,
+    container,
+    image_items,
+    percent_item,
+    text_item,
+)
 from reporting.context import DocumentKind
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
 from reporting.sr_context import language, notice_items, observer, procedures
 from reporting.sr_findings import drafting_model
-from reporting.sr_header import SrFrame, sr_dataset
+from reporting.sr_header import Companion, SrFrame, sr_dataset
 from reporting.uids import ReadingKey
 from reporting.wording import WRITTEN_IN, Words, capital, fill, sentence
 
@@ -29,18 +39,27 @@ def draft_sr(source: SourceStudy, reading: Reading, options: DocumentOptions, ke
         sop_class_uid=EnhancedSRStorage,
         series_number=SERIES_NUMBER,
         series_description=options.words.series_description(options.words.phrases.draft_series, reading),
+        companion=_companion(options, key),
     )
-    return sr_dataset(source, reading, options, key, frame, _root(source, reading, options))
+    return sr_dataset(source, reading, options, key, frame, _root(source, reading, options, frame.companion))
 
 
-def _root(source: SourceStudy, reading: Reading, options: DocumentOptions) -> Item:
+def _companion(options: DocumentOptions, key: ReadingKey) -> Companion | None:
+    """The findings report, where this site has one made: it may have gone out long before."""
+    if DocumentKind.FINDINGS_SR not in options.kinds:
+        return None
+    return Companion.of(key, DocumentKind.FINDINGS_SR, Comprehensive3DSRStorage)
+
+
+def _root(source: SourceStudy, reading: Reading, options: DocumentOptions, companion: Companion | None) -> Item:
     children = [language(options.language), *observer(source, options), *procedures(source)]
-    children += [_findings(source, reading, options.words), _impressions(reading, options.words)]
+    children += [_findings(source, reading, options.words, companion), _impressions(reading, options.words)]
     return container(codes.DIAGNOSTIC_IMAGING_REPORT, children, template="2000")
 
 
-def _findings(source: SourceStudy, reading: Reading, words: Words) -> Item:
-    """The draft's sentences, each with its confidence and what contradicts it, and the images they were written from."""
+def _findings(source: SourceStudy, reading: Reading, words: Words, companion: Companion | None) -> Item:
+    """The draft's sentences, each with its confidence and what contradicts it, the images they were written from, and the
+    findings report."""
     drafted = [_sentence(one, reading, words) for one in reading.draft.sentences if one.text.strip()]
     children = notice_items(words.draft_notices(reading))
     children += drafted or [text_item(CONTAINS, codes.FINDING, words.no_draft(reading))]
@@ -50,6 +69,9 @@ def _findings(source: SourceStudy, reading: Reading, words: Words) -> Item:
         lines = [*words.agreement_lines(reading), *lines, *words.checking_lines(reading)]
         children += [text_item(CONTAINS, codes.COMMENT, line) for line in lines]
         children += _images(source, reading.draft)
+    if companion:
+        named = (companion.sop_class_uid, companion.sop_instance_uid)
+        children.append(composite_item(CONTAINS, codes.IMAGING_MEASUREMENT_REPORT, *named))
     return container(codes.FINDINGS, children, CONTAINS)
 
 

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from inference.reading import Reading
 from reporting import clean, codes, encoding
 from reporting.content import Item, coded, put, put_root
-from reporting.context import Predecessor
+from reporting.context import DocumentKind, Predecessor
 from reporting.header import equipment, patient_and_study
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy, code_of, request_items
@@ -21,13 +21,28 @@ _REQUEST: Final = ("RequestedProcedureID", "RequestedProcedureDescription", "Acc
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """Another document of the same reading."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+    @classmethod
+    def of(cls, key: ReadingKey, kind: DocumentKind, sop_class_uid: str) -> Companion:
+        """The document of this kind, whether it was made already or is made later."""
+        return cls(sop_class_uid, key.uid(kind), key.uid(kind, "series"))
+
+
+@dataclass(frozen=True, slots=True)
 class SrFrame:
-    """Which document the header is for."""
+    """Which document the header is for. ``companion``: a document of the same reading that its content names."""
 
     kind: str
     sop_class_uid: str
     series_number: int
     series_description: str
+    companion: Companion | None = None
 
 
 def sr_dataset(
@@ -42,8 +57,8 @@ def sr_dataset(
     _general(ds, source, frame.kind)
     used = {str(one.value) for one in ds.iterall() if one.keyword == "CodingSchemeDesignator"} | root.schemes()
     put(ds, CodingSchemeIdentificationSequence=[_scheme(name) for name in sorted(used)])
-    if source.instances:
-        ds[_EVIDENCE] = encoding.raw_sequence(_EVIDENCE, [_evidence(source)])
+    if source.instances or frame.companion:
+        ds[_EVIDENCE] = encoding.raw_sequence(_EVIDENCE, [_evidence(source, frame.companion)])
     put_root(ds, root, options.words)
     return ds
 
@@ -96,10 +111,10 @@ def _predecessors(source: SourceStudy, earlier: list[Predecessor]) -> Dataset:
     return put(Dataset(), StudyInstanceUID=source.context.study_instance_uid, ReferencedSeriesSequence=items)
 
 
-def _evidence(source: SourceStudy) -> bytes:
-    """All instances sent, by series (C.17.2.3): of a CT thousands."""
+def _evidence(source: SourceStudy, companion: Companion | None) -> bytes:
+    """All instances sent, by series (C.17.2.3): of a CT thousands; and what else of the study the content names."""
     series: dict[str, list[bytes]] = {}
-    for one in source.instances:
+    for one in (*source.instances, *([companion] if companion else ())):
         series.setdefault(one.series_instance_uid, []).append(encoding.reference(one.sop_class_uid, one.sop_instance_uid))
     items = [encoding.sequence(0x00081199, found) + encoding.text(0x0020000E, b"UI", uid) for uid, found in series.items()]
     study = encoding.text(0x0020000D, b"UI", source.context.study_instance_uid)

@@ -6,6 +6,7 @@ A UID is ``2.25.`` and a version 5 UUID written as a decimal number (PS3.5 B.2; 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from inference.reading import Reading
 from reporting.context import StudyContext
 from reporting.options import DocumentOptions
 
+_PRELIMINARY: Final = re.compile(r"2\.25\.\d+\.1")
 _NAMESPACE: Final = uuid.UUID("6f8b4f1e-3d0a-5c2e-9b57-1f6f0a2c7d43")
 
 
@@ -29,6 +31,26 @@ def derive_uid(*parts: str) -> str:
 
 PRIVATE_SCHEME_UID: Final = derive_uid("coding scheme", "99WETREAD")
 IMPLEMENTATION_UID: Final = derive_uid("implementation", "wetread")
+
+
+def preliminary_uid(uid: str) -> str:
+    """Of a message that gives the findings before the draft is written: that of the whole one with a component more."""
+    return f"{uid}.1"
+
+
+def whole_uid(uid: str) -> str:
+    """Of the whole message, from that or from ``preliminary_uid`` of it."""
+    return uid[: -len(".1")] if is_preliminary(uid) else uid
+
+
+def is_preliminary(uid: str) -> bool:
+    """Whether ``preliminary_uid`` made it."""
+    return _PRELIMINARY.fullmatch(uid) is not None
+
+
+def message_uid(reading: Reading, whole: str) -> str:
+    """Which of the two a reading's message has."""
+    return preliminary_uid(whole) if reading.draft.pending else whole
 
 
 def tracking_uid(study_instance_uid: str, finding_key: str) -> str:

@@ -24,6 +24,7 @@ from inference.reading import (
     Urgency,
     UseMode,
 )
+from inference.stages import Study, Triaged
 
 MODEL: Final = ModelVersion(
     name="mean grey (phantom – not for patients)",
@@ -43,7 +44,7 @@ _KEYS: Final = {
 
 
 class GreyReader:
-    """A ``flow.Reader``: probabilities are made of the mean grey, so that other pixels give another reading."""
+    """Probabilities are made of the mean grey, so that other pixels give another reading. All of it is done in ``triage``."""
 
     def __init__(self, mode: UseMode = UseMode.RESEARCH) -> None:
         self._mode = mode
@@ -58,6 +59,15 @@ class GreyReader:
         )
         draft = DraftReport((Sentence(f"Mean grey {grey:.3f}.", 0.5),), source=films[0].source)
         return self._reading(findings, draft, films, skipped)
+
+    def triage(self, studies: Sequence[Study]) -> list[Triaged]:
+        return [Triaged(self.read(study.frames, study.skipped), study.frames) for study in studies]
+
+    def finish(self, triaged: Sequence[Triaged]) -> list[Reading]:
+        return [one.reading for one in triaged]
+
+    def resume(self, reading: Reading, frames: Sequence[Frame]) -> Triaged:
+        return Triaged(reading, tuple(frames))
 
     def refuse(self, reason: str, skipped: Sequence[Skipped] = ()) -> Reading:
         findings = tuple(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
 
+from inference.devices import device_errors
 from inference.drafting.config import DraftingConfig
 from inference.drafting.generation import Constraint, GenerationSettings, Hypothesis, TokenSet, generate
 from inference.drafting.images import is_uniform, prepare
@@ -16,11 +16,12 @@ from inference.drafting.model import BOS, EOS, PAD, Encoded, Ofa
 from inference.drafting.results import DecoderPrompt
 from inference.drafting.tokenizer import Tokenizer
 from inference.drafting.trie import Trie
-from inference.errors import DeviceError, InputError
+from inference.errors import InputError
 from inference.reading import Frame
 
 AT_ONCE: Final = 16  # images; with beam 10 a batch of the base model then needs about 2 GB
 UNIFORM: Final = "the image is uniform"
+DRAFTING: Final = "drafting"
 Ids = list[int]
 _Result = TypeVar("_Result")
 
@@ -68,7 +69,7 @@ class Runtime:
     @torch.inference_mode()
     def encode(self, sources: Sequence[Ids], frames: Sequence[Frame] | None = None) -> Encoded:
         """One batch; ``frames[i]`` goes with ``sources[i]``. Raises DeviceError."""
-        with device_errors(self.device):
+        with device_errors(self.device, DRAFTING):
             images = None
             if frames is not None:
                 stacked = torch.stack([prepare(frame.pixels, self.config.preprocess) for frame in frames])  # (B, 3, S, S)
@@ -84,7 +85,7 @@ class Runtime:
     ) -> list[list[Hypothesis]]:
         """The best hypotheses of each row, best first. Raises DeviceError."""
         prefix = padded(prefixes, self.device) if prefixes is not None and any(prefixes) else None
-        with device_errors(self.device):
+        with device_errors(self.device, DRAFTING):
             return generate(self.model, encoded, settings, prefix, constraint)
 
 
@@ -110,18 +111,3 @@ def in_groups(count: int, key: Callable[[int], object], run: Callable[[list[int]
             batch = members[start : start + AT_ONCE]
             found |= zip(batch, run(batch), strict=True)
     return [found[i] for i in range(count)]
-
-
-@contextmanager
-def device_errors(device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # A lost accelerator raises bare RuntimeErrors; on the processor those are faults of ours, not worth a retry.
-        if device.type == "cpu" and not isinstance(error, torch.OutOfMemoryError | MemoryError):
-            raise
-        raise DeviceError(f"{device}: drafting failed ({first_line(error)})") from error
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

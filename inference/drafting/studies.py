@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from inference.drafting import tasks
-from inference.drafting.results import Task
+from inference.drafting.results import Summary, Task
 from inference.drafting.runtime import Runtime
 from inference.drafting.sentences import said
 from inference.reading import DraftReport, Frame, Sentence
@@ -26,19 +27,39 @@ def draft_study(run: Runtime, frames: Sequence[Frame], limit: int | None = None)
 
     Raises DeviceError.
     """
-    chosen = choose_images(frames, run.config.images_per_study if limit is None else limit)
-    if not chosen:
+    return draft_studies(run, [frames], limit)[0]
+
+
+def draft_studies(run: Runtime, studies: Sequence[Sequence[Frame]], limit: int | None = None) -> list[DraftReport]:
+    """One draft of each study, in order: images and summaries of all of them go through the model together.
+
+    Raises DeviceError.
+    """
+    most = run.config.images_per_study if limit is None else limit
+    chosen = [choose_images(frames, most) for frames in studies]
+    drafted = iter(tasks.draft(run, [frame for images in chosen for frame in images]))
+    reports = [
+        _of_images(list(islice(drafted, len(images))), len(frames)) for images, frames in zip(chosen, studies, strict=True)
+    ]
+    return _with_impressions(run, reports) if Task.SUMMARY in run.config.tasks else reports
+
+
+def _of_images(drafts: Sequence[DraftReport], of: int) -> DraftReport:
+    """``of``: how many images the study has."""
+    if not drafts:
         return DraftReport((), reason=NO_IMAGE)
-    report = merge_drafts(tasks.draft(run, chosen))
-    if not report.sentences:
+    report = merge_drafts(drafts)
+    if not report.sentences or len(drafts) == of:
         return report
-    if len(chosen) < len(frames):
-        report = replace(report, notes=(f"the draft was written from {len(chosen)} of {len(frames)} images", *report.notes))
-    return _with_impression(run, report) if Task.SUMMARY in run.config.tasks else report
+    return replace(report, notes=(f"the draft was written from {len(drafts)} of {of} images", *report.notes))
 
 
-def _with_impression(run: Runtime, report: DraftReport) -> DraftReport:
-    (summary,) = tasks.summarise(run, [report.text])
+def _with_impressions(run: Runtime, reports: Sequence[DraftReport]) -> list[DraftReport]:
+    summaries = iter(tasks.summarise(run, [report.text for report in reports if report.sentences]))
+    return [_with_impression(report, next(summaries)) if report.sentences else report for report in reports]
+
+
+def _with_impression(report: DraftReport, summary: Summary) -> DraftReport:
     more = [*summary.notes, *([summary.reason] if summary.reason else []), *([CUT] if summary.cut else [])]
     sentences = tuple(replace(sentence, source=report.source) for sentence in summary.sentences)
     return replace(report, impression=sentences, notes=tuple(dict.fromkeys([*report.notes, *more])))

@@ -13,10 +13,11 @@ from typing import Final
 
 import torch
 
+from inference.devices import device_errors
 from inference.drafting.generation import Constraint, Hypothesis
 from inference.drafting.model import BOS, EOS
 from inference.drafting.results import Answer, Choice, DecoderPrompt, Inference, ScoredText, Summary, Task
-from inference.drafting.runtime import Ids, Runtime, device_errors, in_groups, reason_not_to_read
+from inference.drafting.runtime import DRAFTING, Ids, Runtime, in_groups, reason_not_to_read
 from inference.drafting.scoring import score_candidates
 from inference.drafting.sentences import Guarded, guarded_sentences
 from inference.drafting.texts import SUMMARY_CLOSING, SUMMARY_OPENING, nli_source, question_source, summary_source
@@ -167,7 +168,7 @@ class CandidateScorer:
         self, trie: Trie, prefixes: Sequence[Ids], sources: Sequence[Ids], frames: Sequence[Frame | None]
     ) -> list[Choice]:
         encoded = self.run.encode(sources, _images(frames))
-        with device_errors(self.run.device):
+        with device_errors(self.run.device, DRAFTING):
             logs = score_candidates(self.run.model, encoded, prefixes, trie).cpu()  # (B, C)
         shares = torch.softmax(logs.double() / self.temperature, dim=1)
         return [

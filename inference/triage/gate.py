@@ -59,9 +59,23 @@ class Gate:
 
     def look(self, frames: Sequence[Frame]) -> Looked:
         """What of ``frames`` is judged, and the plain reason why the others are not."""
-        told = [refusal(frame, self._scope) for frame in frames]
-        shown = [frame for frame, reason in zip(frames, told, strict=True) if not reason]
-        vectors = self._triage.embed(shown) if shown else np.empty((0, 0), np.float32)
+        return self.look_each([frames])[0]
+
+    def look_each(self, studies: Sequence[Sequence[Frame]]) -> list[Looked]:
+        """``look`` at each study by itself, with the images of all of them in one pass of the model."""
+        told = [[refusal(frame, self._scope) for frame in frames] for frames in studies]
+        shown = [
+            [frame for frame, reason in zip(frames, reasons, strict=True) if not reason]
+            for frames, reasons in zip(studies, told, strict=True)
+        ]
+        together = [frame for frames in shown for frame in frames]
+        vectors = self._triage.embed(together) if together else np.empty((0, 0), np.float32)
+        ends = np.cumsum([len(frames) for frames in shown])[:-1]
+        return [self._judged(*study) for study in zip(studies, told, shown, np.split(vectors, ends), strict=True)]
+
+    def _judged(
+        self, frames: Sequence[Frame], told: Sequence[str], shown: Sequence[Frame], vectors: NDArray[np.float32]
+    ) -> Looked:
         seen = self.judge.verdicts(shown, vectors)
         rest = iter(seen)
         verdicts = tuple(Verdict(refusal=reason) if reason else next(rest) for reason in told)

@@ -139,6 +139,10 @@ class Words:
         why = reading.draft.reason or reading.reason
         return fill(self.phrases.no_draft, reason=sentence(self.translate(why) if why else self.phrases.no_text))
 
+    def pending_lines(self, reading: Reading) -> tuple[str, ...]:
+        """Said of findings that go out before their draft is written."""
+        return (self.no_draft(reading),) if reading.draft.pending else ()
+
     def skipped_lines(self, reading: Reading) -> tuple[str, ...]:
         """How many instances were not read, by reason."""
         counts = Counter(skip.reason for skip in reading.skipped)

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-import dicom_node.worker
 from dicom_node.errors import LeaseLost, StorageFull
-from dicom_node.flow import Outcome, ReadRequest
+from dicom_node.flow import Bounds, Prepared, ReadRequest, prepare
 from dicom_node.phantom_dicom import phantom_dx
 from dicom_node.pixels import PixelReader
 from dicom_node.reading_json import from_json
@@ -257,7 +256,7 @@ def _no_room(*_: object) -> None:
 def test_a_study_with_one_file_gone_is_told_as_not_assessable(node: Node) -> None:
     with node.db.write() as connection:
         (row,) = instances_of(connection, node.study)
-        kept = {field.name: getattr(row, field.name) for field in fields(NewInstance)}
+        kept = {field.name: getattr(row, field.name) for field in fields(NewInstance) if hasattr(row, field.name)}
         gone = NewInstance(**kept | {"sop_uid": "1.2.3", "path": "gone.dcm", "sha256": "1"})
         record_instance(connection, gone, time.time())
     worker = node.worker(GreyReader(UseMode.ASSIST), max_attempts=1)
@@ -326,7 +325,7 @@ def test_a_failure_inside_the_transaction_leaves_nothing_half_done(node: Node, m
         raise LeaseLost("taken")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dicom_node.worker.complete", fail)
+        patch.setattr("dicom_node.work.saving.complete", fail)
         node.worker(GreyReader(UseMode.ASSIST)).step()
     assert node.saved() == (0, 0, 0)
 
@@ -404,13 +403,12 @@ def test_a_document_that_breaks_a_rule_is_held_and_shown(node: Node, monkeypatch
 
 def test_a_revision_is_told_what_it_replaces(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
-    read_study = dicom_node.worker.read_study
 
-    def listening(reader: GreyReader, request: ReadRequest, options: DocumentOptions, pixels: PixelReader | None) -> Outcome:
+    def listening(request: ReadRequest, pixels: PixelReader, bounds: Bounds) -> Prepared:
         told.append(request.predecessors)
-        return read_study(reader, request, options, pixels)
+        return prepare(request, pixels, bounds)
 
-    monkeypatch.setattr("dicom_node.worker.read_study", listening)
+    monkeypatch.setattr("dicom_node.work.stages.prepare", listening)
     worker = node.worker(GreyReader(UseMode.ASSIST))
     assert worker.step()
     payload = {"reading": "chest_xray", "revision": 2, "destinations": []}

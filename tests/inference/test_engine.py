@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from inference.engine import Engine
-from inference.errors import BundleError, LicenceError
+from inference.engine import OTHER_MODELS, Engine
+from inference.errors import BundleError, DeviceFull, LicenceError
 from inference.options import EngineOptions, check_options
 from inference.phantoms import bundle_folder
 from inference.phantoms.draw import draw_phantom
 from inference.reading import Decision, Frame, FrameSource, Reading, Skipped, UseMode
+from inference.stages import DRAFT_FOLLOWS, Study
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "findings" / "chest_xray.yaml"
 OPTIONS = EngineOptions(
@@ -161,3 +163,84 @@ def test_heat_maps_can_be_left_out() -> None:
     reading = Engine.load(replace(OPTIONS, drafting=None, heat_maps=False)).read([film()])
     assert reading.positives
     assert reading.heat_maps == ()
+
+
+def _batch() -> list[Study]:
+    """Studies of one film each, one of two, one that is not judged, one without images."""
+    films = [film(seed, frozenset(found)) for seed, found in ((1, {"pneumothorax"}), (2, set()), (3, {"pleural_effusion"}))]
+    lateral = film(4, view="LL")
+    return [Study((films[0],)), Study((films[1], lateral)), Study((films[2],)), Study((film(5, modality="MG"),)), Study(())]
+
+
+def test_studies_read_together_read_as_each_alone(engine: Engine) -> None:
+    """Sums may be rounded otherwise in a batch of another size: probabilities agree to 1e-5, everything else is equal."""
+    studies = _batch()
+    together = engine.finish(engine.triage(studies))
+    for study, found in zip(studies, together, strict=True):
+        alone = engine.read(study.frames, study.skipped)
+        assert _without_numbers(found) == _without_numbers(alone)
+        for one, other in zip(found.findings, alone.findings, strict=True):
+            assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def _without_numbers(reading: Reading) -> Reading:
+    findings = tuple(replace(one, probability=None) for one in reading.findings)
+    sentences = tuple(replace(one, confidence=round(one.confidence, 4)) for one in reading.draft.sentences)
+    impression = tuple(replace(one, confidence=round(one.confidence, 4)) for one in reading.draft.impression)
+    draft = replace(reading.draft, sentences=sentences, impression=impression)
+    maps = tuple(replace(one, values=()) for one in reading.heat_maps)
+    return replace(reading, findings=findings, draft=draft, heat_maps=maps, sketch=())
+
+
+def test_findings_are_whole_before_their_draft(engine: Engine) -> None:
+    (first,) = engine.triage([Study((film(),))])
+    assert first.pending
+    assert first.reading.draft.reason == DRAFT_FOLLOWS
+    whole = engine.read([film()])
+    assert replace(first.reading, draft=whole.draft) == whole
+
+
+def test_saved_findings_are_taken_up_again(engine: Engine) -> None:
+    (first,) = engine.triage([Study((film(),))])
+    again = engine.resume(first.reading, [film(), film(8, modality="MG")])
+    assert [frame.source for frame in again.frames] == [film().source]
+    assert engine.finish([again]) == engine.finish([first])
+
+
+def test_findings_of_other_models_get_no_draft_of_these(engine: Engine) -> None:
+    (first,) = engine.triage([Study((film(),))])
+    other = replace(first.reading, models=(replace(first.reading.models[0], digest="0" * 64), *first.reading.models[1:]))
+    again = engine.resume(other, [film()])
+    assert not again.pending
+    assert again.reading.draft.reason == OTHER_MODELS
+    assert engine.finish([again]) == [again.reading]
+
+
+def test_a_full_device_is_given_smaller_batches_of_images(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory from within the tower's own call, above three images."""
+    encoder = engine._triage._encode
+    encode, sizes = encoder._encode, []
+
+    def small(pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return encode(pixels)
+
+    studies = [Study((film(seed),)) for seed in range(8)]
+    wanted = [one.reading.findings for one in engine.triage(studies)]
+    monkeypatch.setattr(encoder, "_encode", small)
+    found = [one.reading.findings for one in engine.triage(studies)]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    for one, other in zip(found, wanted, strict=True):
+        assert [finding.decision for finding in one] == [finding.decision for finding in other]
+    monkeypatch.setattr(encoder, "_batch", 8)
+
+
+def test_a_film_that_does_not_fit_is_a_full_device(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(engine._triage._encode, "_encode", full)
+    with pytest.raises(DeviceFull, match="cpu: triage failed"):
+        engine.read([film()])

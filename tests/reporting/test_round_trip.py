@@ -24,7 +24,7 @@ REPORTS = replace(OPTIONS, kinds=frozenset({DocumentKind.FINDINGS_SR, DocumentKi
 # cards of ``heads`` stand among the equipment, ``heat_maps`` are documents of their own; ``shadow`` is in no document.
 # Of a Sentence: ``source``, since a draft lists its images once. Of the Bundle: a finding's key (in derived identifiers only),
 # its aggregation (in words), its image's SOP class, and the draft (in the pages only).
-NOT_CARRIED = {"skipped", "heads", "heat_maps", "mode", "device", "precision", "shadow"}
+NOT_CARRIED = {"skipped", "heads", "heat_maps", "mode", "device", "precision", "shadow", "sketch"}
 
 
 def both(read: Reading, language: str = "en") -> tuple[FindingsBack, DraftBack]:
