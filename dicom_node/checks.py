@@ -5,6 +5,7 @@ Nothing is changed: what is not there yet and would be made at the first start i
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -20,7 +21,7 @@ from pynetdicom.sop_class import Verification
 from rich.console import Console
 from rich.text import Text
 
-from dicom_node import app
+from dicom_node import app, site_checks
 from dicom_node.check_item import PEER_LIMIT_S, nearest_existing
 from dicom_node.check_item import Item as Item
 from dicom_node.check_item import State as State
@@ -31,6 +32,7 @@ from dicom_node.errors import NodeError, SettingsError
 from dicom_node.settings import ListenerSettings, Settings, load_settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.jobs import list_jobs
+from dicom_node.storage.migrations import HEAD
 from dicom_node.terminal import console
 from inference.bundles import Bundle, verify_bundle
 from inference.errors import InferenceError
@@ -39,16 +41,25 @@ from inference.reading import UseMode
 
 _FIRST_CREDIBLE_TIME: Final = 1_767_225_600.0  # 2026-01-01: before this software was made
 _SKEW_S: Final = 120.0
+_SLOW_MS: Final = 250.0
 
 
-def run(config: Path) -> int:
-    """Check and print a line per item. Returns 0 when none failed, else 1."""
+def run(config: Path, *, as_json: bool = False) -> int:
+    """Check and print a line per item, or one JSON object.
+
+    Returns 0 when none failed, else 1; 2 where the settings cannot be read.
+    """
     out = console()
-    failed = False
+    found: list[Item] = []
     for item in items(config):
-        _print(out, item)
-        failed = failed or item.state is State.FAILED
-    return int(failed)
+        found.append(item)
+        if not as_json:
+            _print(out, item)
+    failed = [item for item in found if item.state is State.FAILED]
+    if as_json:
+        plain = [{"name": item.name, "state": item.state.value.lower(), "text": item.text} for item in found]
+        print(json.dumps({"ok": not failed, "items": plain}, indent=2))
+    return 2 if failed and failed[0].name == "settings" else int(bool(failed))
 
 
 def items(config: Path) -> Iterator[Item]:
@@ -61,14 +72,20 @@ def items(config: Path) -> Iterator[Item]:
     yield Item("settings", State.OK, f"{config} can be used; mode {settings.mode.value}")
     yield _guarded("routes", lambda: _routes(settings))
     yield _clock(settings)
+    yield from site_checks.clock_offset(settings)
     yield _guarded("disk", lambda: _disk(settings))
+    yield from filter(None, [site_checks.disk_writes(settings.data_folder)])
+    yield _guarded("retention", lambda: site_checks.retention(settings))
     yield _guarded("database", lambda: _database(settings))
+    for check in (site_checks.secrets, site_checks.certificates, site_checks.titles, site_checks.ports, site_checks.audit):
+        yield from check(settings)
     for name in settings.readings:
         yield from _reading(settings, name)
     yield from _acknowledgements(settings)
     yield _guarded("listener", lambda: _listener(settings.listener))
     yield from _senders(settings.listener)
     yield from _archive(settings)
+    yield from site_checks.archives(settings)
     yield from _destinations(settings)
 
 
@@ -132,11 +149,15 @@ def _database(settings: Settings) -> Item:
     file = settings.data_folder / "wetread.sqlite"
     if not settings.database and not file.exists():
         return Item("database", State.OK, f"{file} will be made at the first start")
-    with closing(Database.open(settings.database_url, busy_timeout_s=5)) as db:
+    with closing(Database.open(settings.database_url, password=settings.database_password(), busy_timeout_s=5)) as db:
+        began = time.monotonic()
         newest = max((job.created_at for job in list_jobs(db, limit=1)), default=0.0)
+        took = 1000 * (time.monotonic() - began)
         if newest > time.time() + _SKEW_S:
             return Item("database", State.WARNING, f"{db.name} opens, but its newest job is from the future: check the clock")
-        return Item("database", State.OK, f"{db.name} opens")
+        slow = "; every step of every study waits for it" if took > _SLOW_MS else ""
+        state = State.WARNING if slow else State.OK
+        return Item("database", state, f"{db.name} opens, revision {HEAD}; a query takes {took:.0f} ms{slow}")
 
 
 def _reading(settings: Settings, name: str) -> Iterator[Item]:

@@ -57,6 +57,7 @@ class FhirDestination(Frozen):
     basic_file: Path | None = None
     tls: TlsSettings = TlsSettings()
     timeout_s: float = Field(30, gt=0)
+    confirm: bool = False
     concurrency: Concurrency = 2
     documents: tuple[Literal["fhir-bundle"], ...] = ("fhir-bundle",)
 

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
-
 from pydantic import Field
 
-from dicom_node.destination_settings import AeTitle, HttpUrl, TlsSettings
 from dicom_node.frozen import Frozen
+from dicom_node.peer_settings import Archive
 from dicom_node.routing import Conditions
-
-
-class FindArchive(Frozen):
-    kind: Literal["dicom"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
-    ae_title: AeTitle
-    calling_ae_title: AeTitle = "WETREAD"
-    timeout_s: float = Field(10, gt=0)
-    tls: TlsSettings | None = None
-
-
-class QidoArchive(Frozen):
-    kind: Literal["dicomweb"]
-    url: HttpUrl
-    token_file: Path | None = None
-    basic_file: Path | None = None
-    tls: TlsSettings = TlsSettings()
-    timeout_s: float = Field(10, gt=0)
 
 
 class RequiredSeries(Frozen):
@@ -44,6 +22,7 @@ class StudyRule(Frozen):
     when: Conditions
     quiet_seconds: float | None = Field(None, ge=0)
     ask: bool | None = None
+    association_end_seconds: float | None = Field(None, ge=0)
     required_series: tuple[RequiredSeries, ...] = ()
 
 
@@ -52,5 +31,6 @@ class StudySettings(Frozen):
 
     quiet_seconds: float = Field(10, ge=0)
     settle_seconds: float = Field(1, ge=0)
-    archive: Annotated[FindArchive | QidoArchive, Field(discriminator="kind")] | None = None
+    association_end_seconds: float | None = Field(None, ge=0)
+    archive: Archive | None = None
     rules: tuple[StudyRule, ...] = ()

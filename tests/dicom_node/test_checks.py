@@ -17,7 +17,7 @@ import yaml
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from dicom_node import checks
+from dicom_node import checks, site_checks
 from dicom_node.checks import Item, State
 from dicom_node.remote.fhir_plan import KINDS
 from dicom_node.settings import defaults_folder
@@ -37,8 +37,9 @@ def _bundle(folder: Path, kind: str, *, phantom: bool = False, modes: tuple[UseM
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A folder with two bundles; settings are written into it by ``_items``."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two bundles; settings are written into it by ``_items``. Its clock follows NTP."""
+    monkeypatch.setattr(site_checks, "synchronised", lambda: True)
     _bundle(tmp_path / "clip", "biomedclip")
     _bundle(tmp_path / "gpt", "biomedgpt")
     return tmp_path
@@ -67,7 +68,8 @@ def test_a_good_site_is_all_ok_and_nothing_is_made(site: Path) -> None:
     items = _items(site)
     assert {item.state for found in items.values() for item in found} == {State.OK}
     assert list(items) == [
-        "settings", "routes", "clock", "disk", "database", "reading chest", "listener", "senders", "destination out",
+        "settings", "routes", "clock", "disk", "retention", "database", "reading chest", "listener", "senders",
+        "destination out",
     ]  # fmt: skip
     assert sorted(site.iterdir()) == sorted([*before, site / "node.yaml"])
 
@@ -84,7 +86,7 @@ def test_exit_status_and_lines(site: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_settings_that_cannot_be_read_are_the_only_item(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "node.yaml").write_text("listner: {}\n", "utf-8")
-    assert checks.run(tmp_path / "node.yaml") == 1
+    assert checks.run(tmp_path / "node.yaml") == 2
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("FAILED  settings: ")
     assert "listener" in line
