@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -196,3 +196,41 @@ def read_report(event_type: int, information: Dataset) -> Report:
     failed = {str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason", 0x0110)) for item in bad}
     committed = frozenset(str(item.ReferencedSOPInstanceUID) for item in good) - failed.keys()
     return Report(str(information.TransactionUID), committed, failed)
+
+
+def tell(peer: DicomPeer, report: Report, classes: Mapping[str, str]) -> None:
+    """Our own report to a peer that asked us, over an association in which we are the SCP (J.3.3.1).
+
+    ``classes``: SOP Class UID of each SOP Instance UID. Raises PeerUnavailable, PeerRefused.
+    """
+    event = FAILURES_EXIST if report.failed else ALL_COMMITTED
+    with associated(peer, [(StorageCommitmentPushModel, _SYNTAXES)], as_scp=[StorageCommitmentPushModel]) as association:
+        if not association.accepted_contexts:
+            raise PeerRefused(f"{peer}: does not accept Storage Commitment with us as its provider")
+        answer, _ = association.send_n_event_report(
+            _information(report, classes), event, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+    if "Status" not in answer:
+        raise PeerUnavailable(f"{peer}: no answer to a storage commitment report within {peer.timeout_s:g} s")
+    status = int(answer.Status)
+    if status & 0xF000 not in (0x0000, 0xB000) or 0x0100 <= status < 0x1000:
+        raise PeerUnavailable(f"{peer}: answered a storage commitment report with status 0x{status:04X}")
+
+
+def _information(report: Report, classes: Mapping[str, str]) -> Dataset:
+    """Tables J.3-2 and J.3-3."""
+    told = Dataset()
+    told.TransactionUID = report.transaction_uid
+    kept = [_reference(Asked(classes[uid], uid)) for uid in sorted(report.committed)]
+    if kept:
+        told.ReferencedSOPSequence = kept
+    failed = [_failure(Asked(classes[uid], uid), reason) for uid, reason in sorted(report.failed.items())]
+    if failed:
+        told.FailedSOPSequence = failed
+    return told
+
+
+def _failure(one: Asked, reason: int) -> Dataset:
+    item = _reference(one)
+    item.FailureReason = reason
+    return item

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_partial
 
 from dicom_node.errors import PeerRefused, PeerUnavailable
 from dicom_node.pixels.quiet import quiet
@@ -122,12 +122,12 @@ def _keep_one(part: Iterator[bytes], keep: Keep) -> bool:
 def _head(begun: bytes) -> _Head | None:
     try:
         with quiet():
-            meta = read_file_meta_info(BytesIO(begun))
+            meta = read_partial(BytesIO(begun), stop_when=lambda *_: True).file_meta
             size = 144 + int(meta.FileMetaInformationGroupLength)  # preamble, DICM and the group length itself (PS3.10 7.1)
-        named = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
+        named = (str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID))
     except (InvalidDicomError, AttributeError, ValueError, EOFError):
         return None
-    return _Head(*map(str, named), size) if size <= len(begun) else None
+    return _Head(*named, size) if size <= len(begun) else None
 
 
 def _boundary(peer: HttpPeer, kind: str) -> bytes:

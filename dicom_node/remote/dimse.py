@@ -161,36 +161,42 @@ def refusal(what: str, status: int) -> PeerUnavailable | PeerRefused | None:
     return kind(f"{what} status 0x{status:04X}")
 
 
-def send_files(peer: DicomPeer, paths: Sequence[Path]) -> Iterator[Sent]:
+Originator = tuple[str, int]  # of a C-MOVE: who asked for it, and the message ID of the request (PS3.7 9.1.1.1)
+
+
+def send_files(peer: DicomPeer, paths: Sequence[Path], originator: Originator | None = None) -> Generator[Sent, None, None]:
     """C-STORE many files over as few associations as their presentation contexts allow, in order.
 
     Yields an outcome per file. Raises PeerUnavailable or PeerRefused where no association can be had.
     """
     waiting = iter(paths)
     while batch := list(islice(waiting, 1000)):
-        yield from _send_batch(peer, batch)
+        yield from _send_batch(peer, batch, originator)
 
 
-def _send_batch(peer: DicomPeer, paths: list[Path]) -> Iterator[Sent]:
+def _send_batch(peer: DicomPeer, paths: list[Path], originator: Originator | None) -> Iterator[Sent]:
     described = [(path, _describe(path)) for path in paths]
     pairs = list(dict.fromkeys(what for _, what in described if isinstance(what, tuple)))
     for start in range(0, len(pairs), CONTEXT_LIMIT):
         group = pairs[start : start + CONTEXT_LIMIT]
         files = [path for path, what in described if what in group]
-        yield from _send_over_one(peer, files, [(sop_class, [syntax]) for sop_class, syntax in group])
+        yield from _send_over_one(peer, files, [(sop_class, [syntax]) for sop_class, syntax in group], originator)
     for path, what in described:
         if isinstance(what, str):
             yield Sent(path, None, what)
 
 
-def _send_over_one(peer: DicomPeer, paths: list[Path], contexts: list[tuple[str, list[str]]]) -> Iterator[Sent]:
+def _send_over_one(
+    peer: DicomPeer, paths: list[Path], contexts: list[tuple[str, list[str]]], originator: Originator | None
+) -> Iterator[Sent]:
+    title, number = originator or (None, None)
     with associated(peer, contexts) as association:
         for path in paths:
             if not association.is_established:
                 yield Sent(path, None, "the peer ended the association")
                 continue
             try:
-                answer = association.send_c_store(path)
+                answer = association.send_c_store(path, originator_aet=title, originator_id=number)
             except (ValueError, RuntimeError, AttributeError, OSError) as error:
                 yield Sent(path, None, f"not sent: {str(error).splitlines()[0]}")
                 continue

@@ -16,32 +16,43 @@ import httpx
 from dicom_node.errors import PeerRefused, PeerUnavailable, RemoteError
 from dicom_node.remote.fhir import FhirPeer, accepted, ask, connected, objects, post_transaction
 from dicom_node.remote.fhir_capabilities import Capabilities, ask_capabilities
-from dicom_node.remote.fhir_plan import Plan, Write, entry_of, plan, referring, same, without
+from dicom_node.remote.fhir_plan import REPORT, Plan, Write, entry_of, plan, referring, same, search_for, without
 
 ASKED_AGAIN_S: Final = 3600.0  # a server that was upgraded is noticed within an hour, or with its first refusal
+NO_UPDATE: Final = "the server updates nothing by id: findings and draft are written together"
 _ID: Final = r"[A-Za-z0-9\-.]{1,64}"
 
 
 class FhirServer:
-    """One server and what it said of itself last: asked once, and again after a failure or an hour. Threads may share it."""
+    """One server and what it said of itself last: asked once, and again after a failure or an hour. Threads may share it.
 
-    def __init__(self, peer: FhirPeer, clock: Callable[[], float] = time.monotonic) -> None:
-        self._peer, self._clock = peer, clock
+    ``confirm``: each DiagnosticReport is read back before it counts as delivered.
+    """
+
+    def __init__(self, peer: FhirPeer, clock: Callable[[], float] = time.monotonic, *, confirm: bool = False) -> None:
+        self._peer, self._clock, self._confirm = peer, clock, confirm
         self._known: tuple[Capabilities, float] | None = None
         self._alone = Lock()
 
     def __str__(self) -> str:
         return str(self._peer)
 
-    def deliver(self, content: bytes) -> str:
+    def deliver(self, content: bytes, *, preliminary: bool = False) -> str:
         """Write a Bundle (UTF-8 JSON); returns what an operator should know, or "".
 
-        Written again, it changes nothing. Raises PeerUnavailable where trying again may help, PeerRefused where the server
-        refuses this Bundle or says that it cannot take it.
+        Written again, it changes nothing. ``preliminary``: another Bundle of the same resources will follow, which takes the
+        place of this one where they are written by id; elsewhere this one is not written. Raises PeerUnavailable where trying
+        again may help, PeerRefused where the server refuses this Bundle or says that it cannot take it.
         """
         try:
             with connected(self._peer) as client:
-                return deliver(self._peer, client, content, self._capabilities(client), self._alone)
+                offered = self._capabilities(client)
+                if preliminary and not _updates(self._peer, json.loads(content), offered):
+                    return NO_UPDATE
+                note = deliver(self._peer, client, content, offered, self._alone)
+                if self._confirm:
+                    confirm(self._peer, client, json.loads(content))
+                return note
         except RemoteError:
             self._known = None
             raise
@@ -62,10 +73,7 @@ def deliver(
     deliveries that both found nothing would both make one.
     """
     bundle = json.loads(content)
-    try:
-        wished = plan(bundle, offered)
-    except PeerRefused as error:
-        raise PeerRefused(f"{peer}: {error}") from error
+    wished = _planned(peer, bundle, offered)
     if wished.as_it_is:
         post_transaction(peer, client, content, len(wished.writes))
         return "; ".join(wished.notes)
@@ -75,6 +83,34 @@ def deliver(
         else:
             _one_by_one(peer, client, wished)
     return "; ".join(wished.notes)
+
+
+def confirm(peer: FhirPeer, client: httpx.Client, bundle: dict[str, Any]) -> None:
+    """Look for the Bundle's DiagnosticReport, as written. Raises PeerUnavailable where the server does not have it so."""
+    for own in (entry["resource"] for entry in bundle["entry"]):
+        if own["resourceType"] != REPORT:
+            continue
+        answer = accepted(peer, ask(peer, client, "GET", f"{REPORT}?{search_for(own)}"))
+        found = [entry.get("resource") for entry in objects(answer, "entry")]
+        if not any(isinstance(one, dict) and same(one, own) and _says_the_same(one, own) for one in found):
+            raise PeerUnavailable(f"{peer}: said that it stored the {REPORT}, but does not find it so")
+
+
+def _says_the_same(found: dict[str, Any], own: dict[str, Any]) -> bool:
+    """A server may normalise a resource; what a reader takes from it must be there."""
+    return all(found.get(key) == own.get(key) for key in ("status", "conclusion"))
+
+
+def _planned(peer: FhirPeer, bundle: dict[str, Any], offered: Capabilities) -> Plan:
+    try:
+        return plan(bundle, offered)
+    except PeerRefused as error:
+        raise PeerRefused(f"{peer}: {error}") from error
+
+
+def _updates(peer: FhirPeer, bundle: dict[str, Any], offered: Capabilities) -> bool:
+    """Whether the report is written by id, so that writing it again updates it."""
+    return not any(write.search for write in _planned(peer, bundle, offered).writes if write.kind == REPORT)
 
 
 def _at_once(peer: FhirPeer, client: httpx.Client, bundle: dict[str, Any], wished: Plan) -> None:

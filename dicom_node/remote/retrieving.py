@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from pydicom import Dataset
@@ -107,7 +108,7 @@ def get(
     tally = _Tally(keep)
 
     def run(tell: _Tell) -> None:
-        handlers = [(evt.EVT_C_STORE, tally.store, [tell.beat])]
+        handlers = [(evt.EVT_C_STORE, partial(tally.store, beat=tell.beat))]
         proposed = [(model, SYNTAXES), *contexts]
         with associated(
             archive.peer, proposed, handlers, as_scp=list(dict.fromkeys(one for one, _ in contexts))
@@ -126,8 +127,8 @@ def storage_contexts(classes: Mapping[str, Sequence[str]]) -> list[tuple[str, li
     that does not transcode could then send nothing else.
     """
     if not classes:
-        known = [str(one.abstract_syntax) for one in StoragePresentationContexts]
-        return [(one, [*NATIVE, *AS_STORED]) for one in known][: CONTEXT_LIMIT - 1]
+        common = [str(one.abstract_syntax) for one in StoragePresentationContexts]
+        return [(one, [*NATIVE, *AS_STORED]) for one in common][: CONTEXT_LIMIT - 1]
     natively = [(one, list(NATIVE)) for one in classes]
     known = [(one, [UID(syntax)]) for one, syntaxes in classes.items() for syntax in syntaxes if syntax not in NATIVE]
     guessed = [(one, [syntax]) for syntax in AS_STORED for one, syntaxes in classes.items() if not syntaxes]

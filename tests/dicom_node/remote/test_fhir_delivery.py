@@ -76,6 +76,42 @@ def test_delivered_three_times_it_is_there_once(record: Callable[[], Record], wr
     assert_whole(held)
 
 
+class Forgetful(Record):
+    """It answers as if it had written, and keeps nothing."""
+
+    def answer(self, method: str, path: str, query: str, content: bytes, condition: str) -> tuple[int, dict[str, Any], str]:
+        before = dict(self.held)
+        said = super().answer(method, path, query, content, condition)
+        self.held = before
+        return said
+
+
+@pytest.mark.parametrize("write", BUNDLES)
+def test_what_a_server_says_it_stored_and_lost_is_found_where_it_is_read_back(write: FhirWrite) -> None:
+    with serving(Forgetful()) as url:
+        assert FhirServer(FhirPeer(url)).deliver(BUNDLES[write]) == ""
+        with pytest.raises(PeerUnavailable, match="said that it stored the DiagnosticReport, but does not find it so"):
+            FhirServer(FhirPeer(url), confirm=True).deliver(BUNDLES[write])
+
+
+@pytest.mark.parametrize("write", BUNDLES)
+@pytest.mark.parametrize("record", ABLE.values(), ids=ABLE)
+def test_what_is_there_is_confirmed(record: Callable[[], Record], write: FhirWrite) -> None:
+    with serving(held := record()) as url:
+        FhirServer(FhirPeer(url), confirm=True).deliver(BUNDLES[write])
+    assert held.counts == WHOLE
+
+
+def test_an_older_text_under_the_same_identifier_is_not_what_was_delivered() -> None:
+    with serving(held := Record()) as url:
+        FhirServer(FhirPeer(url), confirm=True).deliver(BUNDLES["by-id"])
+        (report,) = held.of("DiagnosticReport")
+        report["conclusion"] = "what stood there before"
+        held.answer = lambda *_: (200, {"resourceType": "Bundle", "entry": [{"resource": report}]}, "")  # type: ignore[method-assign]
+        with pytest.raises(PeerUnavailable, match="does not find it so"):
+            FhirServer(FhirPeer(url), confirm=True).deliver(BUNDLES["by-id"])
+
+
 def assert_whole(record: Record) -> None:
     """Every literal reference leads to what it names; the report to the study and its findings."""
     (report,) = record.of("DiagnosticReport")

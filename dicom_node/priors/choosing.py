@@ -1,0 +1,80 @@
+"""Which of the archive's studies are priors of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from dicom_node.remote.matches import Found, Level, Match, Query
+from dicom_node.routing import PriorsWish
+from dicom_node.storage.priors import Prior
+
+_MOST: Final = 200  # studies of a patient that are looked at
+_LOOKED_INTO: Final = 4  # times the wanted count: candidates whose series are asked for
+_YEAR: Final = 365.25
+Ask = Callable[[Query], Found]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The study that priors are wanted for. ``issuer``: of the patient's ID, empty where not told. ``day``: of the study."""
+
+    study_uid: str
+    patient_id: str
+    issuer: str
+    day: date
+    modalities: frozenset[str]
+    body_parts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A prior, and how many instances the archive has of it; 0: not told."""
+
+    prior: Prior
+    expected: int
+
+
+def choose(subject: Subject, wish: PriorsWish, ask: Ask) -> tuple[Candidate, ...]:
+    """The newest ``wish.count``. Raises PeerUnavailable, PeerRefused; ValueError where the patient has no ID."""
+    if not subject.patient_id.strip("* ?"):
+        raise ValueError("the study names no patient by an ID")
+    since = subject.day - timedelta(days=round(wish.years * _YEAR))
+    told = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "IssuerOfPatientID")
+    keys = {**dict.fromkeys(told, ""), "PatientID": subject.patient_id, "StudyDate": f"{since:%Y%m%d}-{subject.day:%Y%m%d}"}
+    found = [one for one in ask(Query(Level.STUDY, keys, _MOST)).matches if _is_prior(one, subject, since, wish)]
+    newest = sorted(found, key=lambda one: (one["StudyDate"], one["StudyInstanceUID"]), reverse=True)
+    chosen = [one for one in newest[: wish.count * _LOOKED_INTO] if _shows_the_same(one, subject, wish, ask)]
+    return tuple(_candidate(one) for one in chosen[: wish.count])
+
+
+def _is_prior(one: Match, subject: Subject, since: date, wish: PriorsWish) -> bool:
+    """An archive may match more than it was asked for; another patient's study must never be taken for a prior."""
+    if one["PatientID"].strip() != subject.patient_id or one["StudyInstanceUID"] in ("", subject.study_uid):
+        return False
+    if subject.issuer and one["IssuerOfPatientID"] and one["IssuerOfPatientID"].strip() != subject.issuer:
+        return False
+    if not f"{since:%Y%m%d}" <= one["StudyDate"] <= f"{subject.day:%Y%m%d}":
+        return False
+    modalities = set(filter(None, one["ModalitiesInStudy"].split("\\")))
+    return wish.modality == "any" or not modalities or bool(modalities & subject.modalities)
+
+
+def _shows_the_same(one: Match, subject: Subject, wish: PriorsWish, ask: Ask) -> bool:
+    """Whether a series shows a body part of the study's, or none is told anywhere."""
+    if wish.body_part == "any" or not subject.body_parts:
+        return True
+    keys = {"StudyInstanceUID": one["StudyInstanceUID"], "BodyPartExamined": "", "Modality": ""}
+    parts = set(_body_parts(ask(Query(Level.SERIES, keys, _MOST)).matches))
+    return not parts or bool(parts & subject.body_parts)
+
+
+def _body_parts(series: Sequence[Match]) -> Iterator[str]:
+    return (one["BodyPartExamined"].upper() for one in series if one["BodyPartExamined"])
+
+
+def _candidate(one: Match) -> Candidate:
+    count = one["NumberOfStudyRelatedInstances"]
+    return Candidate(Prior(one["StudyInstanceUID"], one["StudyDate"]), int(count) if count.isdigit() else 0)

@@ -1,0 +1,41 @@
+"""What the settings let peers ask of us on the listener's port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from dicom_node.archives import address_of
+from dicom_node.ingest.services import Service
+from dicom_node.query.committing import CommitmentService, Promise, Reporter
+from dicom_node.query.finding import FindService
+from dicom_node.query.permissions import permissions
+from dicom_node.query.retrieving import GetService, MoveService
+from dicom_node.settings import Settings
+from dicom_node.storage.database import Database
+from dicom_node.storage.files import FileStore
+from dicom_node.trail import Trail
+
+
+def services(settings: Settings, db: Database, files: FileStore) -> Sequence[Service]:
+    """Those that at least one peer may use; the others are not negotiated."""
+    allowed, peers, trail = permissions(settings), settings.query.peers, Trail.of(settings, db, files)
+    found: list[Service] = []
+    if any(one.find for one in peers):
+        found.append(FindService(db, allowed, settings.query.most, settings.listener.ae_title, trail))
+    if any(one.move_to for one in peers):
+        found.append(MoveService(db, files, allowed, partial(address_of, settings), trail))
+    if any(one.get for one in peers):
+        found.append(GetService(db, files, allowed, trail))
+    if any(one.commitment for one in peers):
+        found.append(CommitmentService(db, allowed, db.now))
+    return found
+
+
+def reporter(settings: Settings, db: Database, files: FileStore) -> Reporter:
+    """Received objects are promised only where nothing deletes them, and success means that they are safe."""
+    rules = settings.retention
+    durable, swept = settings.listener.durability == "full", bool(rules.high)
+    received = durable and not rules.images_days and not swept
+    promise = Promise(received, documents=not rules.documents_days and not swept)
+    return Reporter(db, files, promise, partial(address_of, settings), settings.query.report_hours * 3600, db.now)
