@@ -20,10 +20,13 @@ from dicom_node.storage.commitments import Awaited, awaited_by
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, EventRow, list_events
 from dicom_node.storage.job_counts import JobCount, count_jobs
-from dicom_node.storage.jobs import Job, JobKind, JobState, Priority, get_job, list_jobs, rerun
+from dicom_node.storage.jobs import Job, JobKind, JobState, get_job, list_jobs, rerun
 from dicom_node.storage.outbox import DestinationState, destination_states_of, rerun_dead
 from dicom_node.storage.results import DocumentRow, ResultRow, documents_of, results_of
 from dicom_node.terminal import console
+from dicom_node.views.words import age as age
+from dicom_node.views.words import moment as moment
+from dicom_node.views.words import priority_name as priority_name
 
 _COLOURS: Final = {
     JobState.QUEUED: "cyan",
@@ -240,19 +243,3 @@ def _heads(result: ResultRow) -> Iterator[str]:
 
 def _event(event: EventRow) -> str:
     return f"{moment(event.at)} {event.severity}: {event.kind}: {event.text}"
-
-
-def priority_name(priority: int) -> str:
-    return Priority(priority).name.replace("_", " ") if priority in set(Priority) else str(priority)
-
-
-def moment(at: float | None) -> str:
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
-
-
-def age(seconds: float) -> str:
-    """In the largest unit that fits: 12 s, 4 min, 3 h, 2 d."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{max(0, int(seconds))} s"

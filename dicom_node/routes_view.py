@@ -14,12 +14,10 @@ from rich.markup import escape
 
 from dicom_node import app
 from dicom_node.errors import SettingsError
-from dicom_node.reading_json import from_json
-from dicom_node.routing import Judgement, Routes, StudyFacts
+from dicom_node.routing import Routes, StudyFacts
 from dicom_node.settings import Settings
-from dicom_node.storage.instances import instances_of
-from dicom_node.storage.results import ResultRow, results_of
-from dicom_node.study_facts import attribute_of, study_facts
+from dicom_node.study_facts import attribute_of
+from dicom_node.views.routes import Trial, Verdict, judge, judge_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +28,6 @@ class Asked:
     calling_ae: str = ""
     called_ae: str = ""
     host: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One route or result rule against one study. ``holds``: every condition of it does."""
-
-    name: str
-    holds: bool
-    why: tuple[Judgement, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """``route``: the first that holds, which decides. ``results``: None where the node has not read the study."""
-
-    study: str
-    route: str
-    reading: str
-    priority: str
-    destinations: tuple[str, ...]
-    tried: tuple[Trial, ...]
-    results: tuple[Trial, ...] | None
 
 
 def run(places: Sequence[str], settings: Settings, routes: Routes, asked: Asked, *, as_json: bool) -> int:
@@ -73,22 +49,8 @@ def _verdicts(place: str, settings: Settings, routes: Routes, asked: Asked) -> I
         for study, files in _studies_in(path).items():
             yield judge(study, _facts_of_files(files, asked), routes, None)
     else:
-        facts, result = _from_store(place, settings, asked)
-        yield judge(place, facts, routes, result)
-
-
-def judge(study: str, facts: StudyFacts, routes: Routes, result: ResultRow | None) -> Verdict:
-    """What the routes make of a study, and the result rules of its latest result."""
-    route = routes.match(facts)
-    tried = []
-    for one in routes.routes[: routes.routes.index(route) + 1]:
-        tried.append(Trial(one.name, one is route, tuple(one.when.judge(facts))))
-    held = None
-    if result is not None:
-        reading = from_json(result.reading_json)
-        judged = [(rule, tuple(rule.when.judge(reading, route.name))) for rule in routes.results]
-        held = tuple(Trial(rule.name, all(one.holds for one in why), why) for rule, why in judged)
-    return Verdict(study, route.name, route.reading, route.priority.value, route.destinations, tuple(tried), held)
+        with closing(app.open_database(settings)) as db:
+            yield judge_stored(place, db, app.open_files(settings).path, routes, asked.at)
 
 
 def _studies_in(path: Path) -> dict[str, list[Path]]:
@@ -125,15 +87,6 @@ def _facts_of_files(files: Sequence[Path], asked: Asked) -> StudyFacts:
 
 def _said(value: str) -> frozenset[str]:
     return frozenset({value} if value else ())
-
-
-def _from_store(study: str, settings: Settings, asked: Asked) -> tuple[StudyFacts, ResultRow | None]:
-    with closing(app.open_database(settings)) as db, db.read() as connection:
-        rows, results = instances_of(connection, study), results_of(connection, study)
-    if not rows:
-        raise SettingsError(f"{study}: neither a file nor a study of the node's store")
-    files = app.open_files(settings)
-    return study_facts(rows, asked.at, files.path), results[0] if results else None
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:

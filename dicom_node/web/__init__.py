@@ -1,0 +1,1 @@
+"""Pages for a PACS administrator, health, metrics, and DICOMweb: over HTTP, from the database; no model is loaded here."""
