@@ -11,7 +11,24 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands import archive, compare, conformance, findings, heads, models, questions, routes
+from dicom_node.commands import (
+    archive,
+    backup,
+    compare,
+    conformance,
+    drift,
+    findings,
+    heads,
+    keeping,
+    models,
+    priors,
+    pull,
+    questions,
+    routes,
+    statement,
+    status,
+    web,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,8 +45,14 @@ app.add_typer(models.app, name="models")
 app.add_typer(research, name="research")
 app.add_typer(findings.app, name="findings")
 app.add_typer(routes.app, name="routes")
+app.add_typer(web.app, name="users")
 app.add_typer(heads.probe, name="probe")
 app.command()(conformance.conformance)
+app.command("conformance-statement")(statement.conformance_statement)
+app.command()(status.status)
+app.command()(keeping.purge)
+app.add_typer(drift.app, name="drift")
+app.command()(web.web)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file (see config/node.yaml).")]
 Parent = Annotated[int, typer.Option("--parent", hidden=True)]
@@ -38,25 +61,33 @@ Parent = Annotated[int, typer.Option("--parent", hidden=True)]
 @app.command()
 def serve(config: Config = Path("node.yaml")) -> None:
     """Run the node: listen, read, deliver. Stop it with SIGTERM or Ctrl-C."""
-    from dicom_node import app as node
+    from dicom_node.app import listening
 
-    raise typer.Exit(node.serve(config))
+    raise typer.Exit(listening.serve(config))
+
+
+@app.command()
+def listen(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
+    """Only receive studies, for other processes to read and deliver; for several machines on one database."""
+    from dicom_node.app import listening
+
+    raise typer.Exit(listening.listen(config, parent))
 
 
 @app.command()
 def work(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
     """Only read studies (`serve` starts this itself)."""
-    from dicom_node import app as node
+    from dicom_node.app import working
 
-    raise typer.Exit(node.work(config, parent))
+    raise typer.Exit(working.work(config, parent))
 
 
 @app.command()
 def deliver(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
     """Only deliver documents (`serve` starts this itself)."""
-    from dicom_node import app as node
+    from dicom_node.app import delivering
 
-    raise typer.Exit(node.deliver(config, parent))
+    raise typer.Exit(delivering.deliver(config, parent))
 
 
 @app.command()
@@ -83,11 +114,14 @@ def send(
 
 
 @app.command()
-def check(config: Config = Path("node.yaml")) -> None:
+def check(
+    config: Config = Path("node.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
+) -> None:
     """Try the configuration, the models, the disk, the database and every peer, and say what is wrong."""
     from dicom_node import checks
 
-    raise typer.Exit(checks.run(config))
+    raise typer.Exit(checks.run(config, as_json=as_json))
 
 
 @app.command()
@@ -156,7 +190,8 @@ def research_run(
     raise typer.Exit(run.run(source, out, config, reading))
 
 
-for by_hand in (questions.ask, questions.draft, questions.summarize, archive.embed, archive.search, heads.calibrate):
+for by_hand in (questions.ask, questions.draft, questions.summarize, pull.pull, priors.priors, archive.embed, archive.search,
+                heads.calibrate, backup.backup, backup.restore):  # fmt: skip
     app.command()(by_hand)
 
 

@@ -18,6 +18,8 @@ from typing import Final
 import structlog
 
 from dicom_node.errors import RemoteError, describe
+from dicom_node.ingest.assembly import Complete, quiet_for
+from dicom_node.peer_settings import FindArchive
 from dicom_node.remote.counting import count_by_find, count_by_qido
 from dicom_node.remote.dimse import DicomPeer
 from dicom_node.remote.http import HttpPeer
@@ -27,9 +29,10 @@ from dicom_node.settings import Settings, TlsSettings
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import InstanceRow, instances_of
+from dicom_node.storage.senders import all_released_at
 from dicom_node.storage.studies import StudyRow
 from dicom_node.study_facts import study_facts
-from dicom_node.study_settings import FindArchive, StudyRule
+from dicom_node.study_settings import StudyRule
 
 Ask = Callable[[str], int]  # how many instances the archive has of a study; raises RemoteError
 _FIRST_WAIT_S: Final = 1.0
@@ -50,7 +53,8 @@ class Series:
 class Rule:
     """Seconds without an instance after which a study is complete, and what makes it so earlier.
 
-    ``settle_s``: even then it is waited so long after the last instance.
+    ``settle_s``: even then it is waited so long after the last instance. ``end_s``: since the release of the last association
+    that carried it; None: not looked at.
     """
 
     when: Conditions
@@ -58,6 +62,7 @@ class Rule:
     settle_s: float
     ask: bool
     required: tuple[Series, ...] = ()
+    end_s: float | None = None
 
 
 class Completeness:
@@ -66,16 +71,22 @@ class Completeness:
     def __init__(self, rules: Sequence[Rule], held: Held, counts: Counts | None) -> None:
         self._rules, self._held, self._counts = tuple(rules), held, counts
 
-    def complete(self, study: StudyRow, now: float) -> bool:
-        """Raises StorageError where the study's rows cannot be read."""
+    def complete(self, study: StudyRow, now: float) -> Complete | None:
+        """Why it is complete; None where it is not. Raises StorageError where the study's rows cannot be read."""
         quiet = now - study.last_instance_at
         rule = next(rule for rule in self._rules if rule.when == Conditions() or rule.when.hold(self._held.facts(study)))
         if quiet >= rule.quiet_s:
-            return True
-        if quiet < rule.settle_s:
-            return False
-        asked = rule.ask and self._counts is not None and self._counts.all_here(study, now)
-        return asked or (bool(rule.required) and self._held.has(study, rule.required))
+            return quiet_for(rule.quiet_s)
+        return None if quiet < rule.settle_s else self._early(study, now, rule)
+
+    def _early(self, study: StudyRow, now: float, rule: Rule) -> Complete | None:
+        if rule.ask and self._counts is not None and self._counts.all_here(study, now):
+            return Complete("archive", f"the archive has no more than its {study.instance_count} images")
+        if rule.end_s is not None and self._held.released(study, now, rule.end_s):
+            return Complete("association", f"its last association ended {rule.end_s:g} s before")
+        if rule.required and self._held.has(study, rule.required):
+            return Complete("series", "all series that the rule requires were there")
+        return None
 
 
 class Held:
@@ -87,6 +98,14 @@ class Held:
 
     def facts(self, study: StudyRow) -> StudyFacts:
         return self._facts(self._of(study))
+
+    def released(self, study: StudyRow, now: float, since_s: float) -> bool:
+        """Whether every association that carried a study has ended, the last by a release and so many seconds ago."""
+        if now - study.last_instance_at < since_s:
+            return False
+        with self._db.read() as connection:
+            at = all_released_at(connection, study.study_uid, now)
+        return at is not None and now - at >= since_s
 
     def has(self, study: StudyRow, required: Sequence[Series]) -> bool:
         """Whether for each required series there is another series that meets it, and has its instances."""
@@ -182,7 +201,8 @@ def completeness(settings: Settings, db: Database, files: FileStore) -> Complete
     """What the settings say (key ``study``)."""
     wished = settings.study
     ask = asker(settings)
-    general = Rule(Conditions(), wished.quiet_seconds, wished.settle_seconds, ask is not None)
+    end = wished.association_end_seconds
+    general = Rule(Conditions(), wished.quiet_seconds, wished.settle_seconds, ask is not None, end_s=end)
     rules = [_rule(one, general) for one in wished.rules]
     counts = Counts(ask, wished.settle_seconds) if ask is not None else None
     return Completeness([*rules, general], Held(db, files), counts)
@@ -209,6 +229,7 @@ def _rule(wished: StudyRule, general: Rule) -> Rule:
         general.settle_s,
         general.ask if wished.ask is None else wished.ask and general.ask,
         tuple(Series(one.when, one.instances) for one in wished.required_series),
+        general.end_s if wished.association_end_seconds is None else wished.association_end_seconds,
     )
 
 

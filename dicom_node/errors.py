@@ -3,6 +3,7 @@
 NodeError
 ├── SettingsError   the configuration cannot be used; the message names file, key and what is allowed
 ├── PixelError      permanent: this file or frame cannot be read as an image; ``reason`` says why
+├── StudySlow       retryable: a study's images took longer to open and decode than one study may
 ├── StorageError    permanent: the disk or the database failed; the message names it
 │   ├── StorageBusy      retryable: locked, unreachable, out of space
 │   │   └── StorageFull  the disk has less room than its watermark
@@ -42,6 +43,10 @@ class PixelError(NodeError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class StudySlow(NodeError):  # noqa: N818
+    """Opening and decoding a study's images took longer than one study may; its disk may be quicker later."""
 
 
 class StorageError(NodeError):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import threading
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
 
+_REPEAT_S: Final = 30.0
+_REMEMBERED: Final = 1000  # different lines
 ALLOWED_KEYS: Final = frozenset(
     {
         "event", "level", "timestamp", "ae_title", "attempts", "calling_ae", "command", "count", "destination", "device",
@@ -29,6 +33,7 @@ def configure(level: str, form: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             only_allowed_keys,
+            NoRepeats(),
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
@@ -37,6 +42,32 @@ def configure(level: str, form: str) -> None:
     )
     for library in ("pydicom", "pynetdicom"):  # their messages may quote element values
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+class NoRepeats:
+    """Of the same warning or error, word for word, one line in half a minute: an outage must not fill the disk.
+
+    The next line that is written says in ``count`` how many were left out, where it counts nothing itself.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._said: dict[tuple[tuple[str, str], ...], tuple[float, int]] = {}
+
+    def __call__(self, _logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if entry.get("level") not in ("warning", "error"):
+            return entry
+        key = tuple(sorted((name, str(value)) for name, value in entry.items() if name != "timestamp"))
+        with self._lock:
+            now = self._clock()
+            at, left_out = self._said.get(key, (now - _REPEAT_S, 0))
+            if now - at < _REPEAT_S:
+                self._said[key] = (at, left_out + 1)
+                raise structlog.DropEvent
+            if len(self._said) >= _REMEMBERED:
+                self._said.clear()
+            self._said[key] = (now, 0)
+        return {"count": left_out, **entry} if left_out else entry
 
 
 def only_allowed_keys(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

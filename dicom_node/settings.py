@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 from pydantic_settings import SettingsError as EnvironmentFault
 
+from dicom_node.audit_settings import AuditSettings
 from dicom_node.destination_settings import AeTitle as AeTitle
 from dicom_node.destination_settings import Destination as Destination
 from dicom_node.destination_settings import DicomDestination as DicomDestination
@@ -25,10 +26,17 @@ from dicom_node.destination_settings import Hl7Destination as Hl7Destination
 from dicom_node.destination_settings import StowDestination as StowDestination
 from dicom_node.destination_settings import TlsSettings as TlsSettings
 from dicom_node.destination_settings import WebhookDestination as WebhookDestination
+from dicom_node.drift_settings import DriftSettings
 from dicom_node.errors import SettingsError
 from dicom_node.frozen import Frozen
+from dicom_node.peer_settings import Archive as Archive
+from dicom_node.peer_settings import QuerySettings
+from dicom_node.retention_settings import RetentionSettings
+from dicom_node.secret_files import WHERE_PASSWORDS_GO, holds_password, read_secret
 from dicom_node.settings_faults import explain, explain_variables
 from dicom_node.study_settings import StudySettings
+from dicom_node.web_settings import TracingSettings, WebSettings
+from dicom_node.work_settings import WorkSettings
 from inference.reading import UseMode
 from reporting import wording
 from reporting.errors import DocumentError
@@ -84,6 +92,8 @@ class ListenerSettings(Frozen):
     tls: ListenerTls | None = None
     passcodes_file: Path | None = None
     durability: Literal["full", "off"] = "full"
+    conflicts: Literal["keep-both", "newest", "refuse"] = "keep-both"
+    processes: int = Field(1, ge=1, le=64)
 
 
 class ReadingSettings(Frozen):
@@ -114,20 +124,14 @@ class PixelSettings(Frozen):
     decoder_seconds: float = Field(30, gt=0)
 
 
-class WorkSettings(Frozen):
-    lease_seconds: float = Field(60, ge=5)
-    max_attempts: int = Field(4, ge=1)
-    retry_seconds: float = Field(15, gt=0)
-    poll_seconds: float = Field(0.25, gt=0)
-
-
 class DeliverySettings(Frozen):
     first_retry_s: float = Field(5, gt=0)
     max_retry_s: float = Field(1800, gt=0)
     give_up_hours: float = Field(72, gt=0)
-    poll_seconds: float = Field(0.25, gt=0)
+    poll_seconds: float = Field(1, gt=0)
     breaker_failures: int = Field(5, ge=1)
     breaker_longest_s: float = Field(60, gt=0)
+    lease_seconds: float = Field(30, ge=2)
 
 
 class CommitmentSettings(Frozen):
@@ -137,7 +141,7 @@ class CommitmentSettings(Frozen):
     port: Port = 11113
     tls: TlsSettings | None = None
     asks: int = Field(2, ge=1)
-    sends: int = Field(3, ge=1)
+    sends: int = Field(100, ge=1)
 
 
 class DocumentSettings(Frozen):
@@ -167,6 +171,7 @@ class Settings(BaseSettings):
 
     data: Path = Path("wetread-data")
     database: str = ""
+    database_password_file: Path | None = None
     mode: UseMode = UseMode.ASSIST
     acknowledgements: dict[str, str] = {}
     listener: ListenerSettings = ListenerSettings()
@@ -179,7 +184,14 @@ class Settings(BaseSettings):
     work: WorkSettings = WorkSettings()
     delivery: DeliverySettings = DeliverySettings()
     commitment: CommitmentSettings = CommitmentSettings()
+    peers: dict[str, Archive] = {}
+    query: QuerySettings = QuerySettings()
     documents: DocumentSettings = DocumentSettings()
+    web: WebSettings = WebSettings()
+    tracing: TracingSettings = TracingSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
+    drift: DriftSettings = DriftSettings()
     log: LogSettings = LogSettings()
     folder: Path = Field(default=Path(), exclude=True)
 
@@ -214,6 +226,12 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data_folder / 'wetread.sqlite'}"
 
+    def database_password(self) -> str:
+        """What ``database_password_file`` holds; empty where it names none. Raises SettingsError."""
+        return (
+            read_secret("database_password_file", self.path(self.database_password_file)) if self.database_password_file else ""
+        )
+
 
 def defaults_folder() -> Path:
     """Where the documented default configuration lies: in an installed wheel, or in a checkout."""
@@ -239,6 +257,8 @@ def load_settings(file: Path) -> Settings:
         raise SettingsError(f"{file}: the top level must be keys with values, such as `listener:`; found {type(tree).__name__}")
     if "folder" in (tree or {}):
         raise SettingsError(f"{file}: key 'folder' is not a setting; it is where the file lies")
+    if holds_password((tree or {}).get("database")):
+        raise SettingsError(f"{file}: key 'database' holds a password; {WHERE_PASSWORDS_GO}")
     for_file = type("SettingsOfFile", (Settings,), {"_file": file, "__module__": __name__})
     try:
         settings: Settings = for_file(folder=file.resolve().parent)

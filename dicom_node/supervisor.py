@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-PARTS: Final = ("work", "deliver")  # the child processes of `serve`
+PARTS: Final = ("work", "deliver")  # the child processes that `serve` always has
 TICK_S: Final = 0.25
 LONGEST_WAIT_S: Final = 60.0
 _log = structlog.get_logger()
@@ -39,10 +39,10 @@ def _leave_with(parent: int) -> None:
 
 
 @contextmanager
-def children(file: Path, stop: threading.Event) -> Iterator[None]:
+def children(file: Path, stop: threading.Event, parts: Sequence[str] = PARTS) -> Iterator[None]:
     """Keep the child processes running while the body runs; then end them."""
     closing = threading.Event()
-    keepers = [threading.Thread(target=_keep, args=(part, file, closing), name=f"keep-{part}") for part in PARTS]
+    keepers = [threading.Thread(target=_keep, args=(part, file, closing), name=f"keep-{part}") for part in parts]
     for keeper in keepers:
         keeper.start()
     try:

@@ -6,23 +6,34 @@ import errno
 import os
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+import structlog
+
+from dicom_node import tracing
 from dicom_node.choices import engine_options
-from dicom_node.errors import SettingsError
+from dicom_node.errors import SettingsError, StorageBusy
 from dicom_node.routing import Names, Routes, default_routes, load_routes
 from dicom_node.routing.live import LiveRoutes
 from dicom_node.settings import Settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.files import FileStore
+from dicom_node.storage.owner import current_owner, owner_alive, owner_alive_here
 from inference.options import check_options
 from reporting.context import DocumentKind
+
+PATIENCE_S: Final = 60.0  # of a process of the node that starts, with a database that cannot be reached
+_AGAIN_S: Final = 2.0
+_log = structlog.get_logger()
 
 
 def routes_of(settings: Settings, file: Path | None = None) -> Routes:
     """The routes, or those of another ``file``, validated against the settings. Raises SettingsError."""
-    names = _names(settings)
+    names = names_of(settings)
     if file is None and settings.routes is not None:
         file = settings.path(settings.routes)
     return default_routes(names) if file is None else load_routes(file, names)
@@ -33,18 +44,45 @@ def live_routes(settings: Settings, db: Database) -> LiveRoutes:
 
     def tell(text: str) -> None:
         with db.write() as connection:
-            record_event(connection, NewEvent(EventKind.FAILURE, text, Severity.ALERT), time.time())
+            record_event(connection, NewEvent(EventKind.FAILURE, text, Severity.ALERT), db.now())
 
     file = settings.path(settings.routes) if settings.routes is not None else None
-    return LiveRoutes(routes_of(settings), file, _names(settings), tell)
+    return LiveRoutes(routes_of(settings), file, names_of(settings), tell)
 
 
-def _names(settings: Settings) -> Names:
+def names_of(settings: Settings) -> Names:
     """What routes may name. Raises SettingsError."""
     if not settings.readings:
         raise SettingsError("key 'readings' is empty: name at least one reading")
     kinds = {name: frozenset(map(DocumentKind, one.documents)) for name, one in settings.destinations.items()}
     return Names(frozenset(settings.readings), kinds)
+
+
+@contextmanager
+def traced(settings: Settings, role: str) -> Iterator[None]:
+    """Trace while the body runs, where the settings name a collector. Raises SettingsError."""
+    wished = settings.tracing
+    if not wished.endpoint:
+        yield
+        return
+    headers = _headers(settings.path(wished.headers_file)) if wished.headers_file is not None else {}
+    key = installation_uid(settings).encode()
+    tracing.configure_otlp(wished.endpoint, headers, wished.timeout_s, key, role)
+    try:
+        yield
+    finally:
+        tracing.stop()
+
+
+def _headers(file: Path) -> dict[str, str]:
+    """Lines of ``name: value``; never told. Raises SettingsError."""
+    try:
+        lines = [line.partition(":") for line in file.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"key 'tracing.headers_file': {file} cannot be read ({type(error).__name__})") from None
+    if not all(name.strip() and colon for name, colon, _ in lines):
+        raise SettingsError(f"{file}: write one `name: value` a line (key 'tracing.headers_file')")
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def check_models(settings: Settings) -> None:
@@ -53,10 +91,26 @@ def check_models(settings: Settings) -> None:
         check_options(engine_options(settings, reading))
 
 
-def open_database(settings: Settings) -> Database:
-    """The node's database, created and migrated where needed. Raises SettingsError, StorageError."""
+def open_database(settings: Settings, patience_s: float = 0) -> Database:
+    """The node's database, created and migrated where needed. Raises SettingsError, StorageError.
+
+    One that cannot be reached, as when all machines of a site start at once, is tried again for ``patience_s`` seconds.
+    """
     _made_data_folder(settings)
-    return Database.open(settings.database_url)
+    password, end = settings.database_password(), time.monotonic() + patience_s
+    while True:
+        try:
+            return Database.open(settings.database_url, password=password)
+        except StorageBusy as error:
+            if time.monotonic() >= end:
+                raise
+            _log.warning("the database is busy; waiting", error=str(error))
+            time.sleep(_AGAIN_S)
+
+
+def who_lives(db: Database) -> Callable[[str], bool]:
+    """Tells of an owner whether its process may still live; false only where it is certain that it does not."""
+    return owner_alive_here if db.one_machine else owner_alive
 
 
 def open_files(settings: Settings) -> FileStore:
@@ -81,7 +135,7 @@ def _made_data_folder(settings: Settings) -> Path:
 def installation_uid(settings: Settings) -> str:
     """The device UID of this installation, made once and kept beside the data (PS3.5 B.2, UUID-derived)."""
     file = _made_data_folder(settings) / "device.uid"
-    part = file.with_suffix(f".{os.getpid()}.part")
+    part = file.with_suffix(f".{current_owner().replace(':', '_')}.part")
     if not file.exists():
         with part.open("w", encoding="ascii") as out:
             out.write(f"2.25.{uuid.uuid4().int}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -45,11 +44,11 @@ class Committer:
 
     def step(self, stop: threading.Event) -> bool:
         """Answers that are overdue, then one request; False when nothing is due. Raises StorageError."""
-        if not commitments.anything_due(self._db, self._name, time.time()):
+        if not commitments.anything_due(self._db, self._name, self._db.now()):
             return False
         self._judge_silence()
-        now = time.time()
-        asked = commitments.take_request(self._db, self._name, self._owner, self._transaction, self._retry.lease_s, now)
+        now = self._db.now()
+        asked = commitments.take_request(self._db, self._name, self._owner, self._transaction, self._retry.patience_s, now)
         if asked:
             self._ask(asked, stop)
         return True
@@ -60,7 +59,7 @@ class Committer:
 
     def _ask(self, asked: Sequence[Awaited], stop: threading.Event) -> None:
         transaction = asked[0].transaction_uid
-        answer_by = time.time() + self._policy.answer_s
+        answer_by = self._db.now() + self._policy.answer_s
         try:
             ask(self._policy.peer, transaction, [Asked(o.sop_class_uid, o.sop_uid) for o in asked], self.hear, stop)
         except RemoteError as error:
@@ -71,7 +70,7 @@ class Committer:
         _log.info("commitment asked for", destination=self._name, count=len(asked))
 
     def _not_taken(self, transaction: str, asked: Sequence[Awaited], error: RemoteError) -> None:
-        now = time.time()
+        now = self._db.now()
         self._failures += 1
         for_good = isinstance(error, PeerRefused)
         late = [one for one in asked if for_good or now - one.stored_at > self._retry.give_up_s]
@@ -85,7 +84,7 @@ class Committer:
         _log.warning("commitment could not be asked for", seconds=round(wait, 1), **told)
 
     def _judge_silence(self) -> None:
-        now = time.time()
+        now = self._db.now()
         with self._db.write() as conn:
             for one in commitments.overdue(conn, self._name, now):
                 said = f"stored, but {self._policy.peer.peer} left {one.asks} requests for commitment without an answer"
@@ -103,7 +102,7 @@ def hear(db: Database, policies: Mapping[str, tuple[CommitmentPolicy, RetryPolic
 
     A report of a transaction that awaits nothing any more changes nothing.
     """
-    now = time.time()
+    now = db.now()
     with db.write() as conn:
         objects = commitments.asked_in(conn, report.transaction_uid)
         for one in objects:

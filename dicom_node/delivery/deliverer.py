@@ -40,7 +40,7 @@ class Deliverer:
         for thread in threads:
             thread.start()
         stop.wait()
-        end = time.monotonic() + self._policy.lease_s
+        end = time.monotonic() + self._policy.patience_s
         for thread in threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
 
@@ -58,7 +58,7 @@ class Deliverer:
     def _begin(self) -> None:
         """What is left of an earlier run is put right; where storage cannot do it now, the leases run out by themselves."""
         try:
-            commitments.release_dead_askers(self._db, owner_alive, time.time())
+            commitments.release_dead_askers(self._db, owner_alive, self._db.now())
             for name, lane in self.lanes.items():
                 lane.tell_state("")
                 if name not in self.committers:
@@ -70,4 +70,4 @@ class Deliverer:
         """The operator asks this destination for commitment no more: what it has stored is delivered."""
         with self._db.write() as connection:
             for one in commitments.all_awaited(connection, name):
-                commitments.settle(connection, one, JobState.DONE, "", time.time())
+                commitments.settle(connection, one, JobState.DONE, "", self._db.now())

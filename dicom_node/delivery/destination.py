@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from dicom_node.errors import RemoteError
 from dicom_node.remote.commitment import CommitmentPeer
@@ -52,17 +53,31 @@ class CommitmentPolicy:
     sends: int = 3
 
 
+class Witness(Protocol):
+    """Told of what leaves the node: the audit trail."""
+
+    def begun(self, documents: Sequence[DocumentRow]) -> None:
+        """They are about to be sent. Raises StorageError."""
+        ...
+
+    def delivered(self, connection: Any, document: DocumentRow) -> None:
+        """The peer has taken it; in the transaction that says so. Raises StorageError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """``batch``: documents in one go; ``concurrency``: how many such goes at once, of this process.
 
-    With ``commitment`` a stored object is delivered only when the peer has committed itself to keep it.
+    With ``commitment`` a stored object is delivered only when the peer has committed itself to keep it. ``witness``: None where
+    no audit trail is kept.
     """
 
     send: SendMany
     batch: int = 1
     concurrency: int = 1
     commitment: CommitmentPolicy | None = None
+    witness: Witness | None = None
 
 
 def one_by_one(send: Send) -> SendMany:

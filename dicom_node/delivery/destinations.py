@@ -58,12 +58,13 @@ def retry_policy(settings: Settings) -> RetryPolicy:
         wished.max_retry_s,
         wished.give_up_hours * 3600,
         wished.poll_seconds,
-        lease_s=lease_seconds(settings.destinations.values()),
+        lease_s=wished.lease_seconds,
+        patience_s=patience_seconds(settings.destinations.values()),
         breaker=BreakerPolicy(wished.breaker_failures, min(wished.first_retry_s, longest_s), longest_s),
     )
 
 
-def lease_seconds(destinations: Iterable[Destination]) -> float:
+def patience_seconds(destinations: Iterable[Destination]) -> float:
     """Longer than one document can take: connect, negotiate, send and answer each have the destination's timeout."""
     return 60 + 4 * max((one.timeout_s for one in destinations if not isinstance(one, FolderDestination)), default=15.0)
 
@@ -165,7 +166,7 @@ def _send(settings: Settings, wished: FhirDestination | Hl7Destination | FolderD
         return partial(sending.to_bucket, bucket(settings, wished))
     if isinstance(wished, Hl7Destination):
         return partial(sending.to_hl7, hl7_peer(settings, wished))
-    return partial(sending.to_fhir, FhirServer(fhir_peer(settings, wished)))
+    return partial(sending.to_fhir, FhirServer(fhir_peer(settings, wished), confirm=wished.confirm))
 
 
 def _commitment(settings: Settings, wished: DicomDestination) -> CommitmentPolicy:

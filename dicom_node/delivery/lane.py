@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+from dicom_node import measures, tracing
 from dicom_node.delivery.breaker import Breaker, BreakerPolicy, BreakerState
 from dicom_node.delivery.destination import Answer, Destination, Parcel
+from dicom_node.delivery.turns import Turn, turn_of
 from dicom_node.errors import LeaseLost, PeerRefused, PeerUnavailable, RemoteError, StorageError, describe
 from dicom_node.storage import commitments, outbox
+from dicom_node.storage.bell import delivery_topic
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
-from dicom_node.storage.jobs import Job, JobKind, bury, claim, complete, heartbeat, release, retry_later
+from dicom_node.storage.jobs import Job, JobKind, bury, claim, complete, heartbeat, postpone, release, retry_later
 from dicom_node.storage.owner import host_name
 from dicom_node.storage.results import load_document
 
+_TURN_S: Final = 0.5
 _log = structlog.get_logger()
 
 
@@ -30,14 +35,16 @@ _log = structlog.get_logger()
 class RetryPolicy:
     """Waits double from ``first_s`` to ``longest_s`` until ``give_up_s`` have passed since the first failure.
 
-    ``lease_s``: longer than any one document can take.
+    ``lease_s``: how long after a process went silent another one takes its deliveries; it renews them while it sends.
+    ``patience_s``: longer than any one document can take; then they are renewed no more.
     """
 
     first_s: float = 5
     longest_s: float = 1800
     give_up_s: float = 72 * 3600
     poll_s: float = 0.25
-    lease_s: float = 120
+    lease_s: float = 30
+    patience_s: float = 120
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
 
     def wait_s(self, attempts: int) -> float:
@@ -54,6 +61,7 @@ class Lane:
         self._db, self._files, self._policy = db, files, policy
         self._name, self._destination = name, destination
         self._owner = f"{owner}:{name}"
+        self._claims = itertools.count(1)  # each is an owner of its own: their number is what `concurrency` bounds everywhere
         self._gate = threading.Lock()
         self.breaker = Breaker(policy.breaker)
 
@@ -81,25 +89,28 @@ class Lane:
             if stop.is_set():
                 return False
         try:
+            bell = self._db.bell(delivery_topic(self._name))
+            rung = bell.rung
             jobs = self._claimed()
             if not jobs:
-                stop.wait(self._policy.poll_s)
+                bell.wait(rung, self._policy.poll_s, stop)
         finally:
             self._gate.release()
         self._send(jobs)
         return True
 
     def _claimed(self) -> list[Job]:
-        now = time.time()
+        now = self._db.now()
         permit = self.breaker.permit(now)
         if permit is BreakerState.OPEN:
             return []
-        lease_s, queue = self._policy.lease_s, self._name
+        lease_s, queue, most = self._policy.lease_s, self._name, self._destination.concurrency
+        owner = f"{self._owner}:{next(self._claims)}"
         if permit is BreakerState.CLOSED:
-            return claim(self._db, JobKind.DELIVER, queue, self._owner, self._destination.batch, lease_s, now)
+            return claim(self._db, JobKind.DELIVER, queue, owner, self._destination.batch, lease_s, now, most)
         jobs: list[Job] = []
         try:
-            jobs = outbox.claim_probe(self._db, queue, self._owner, lease_s, now)
+            jobs = outbox.claim_probe(self._db, queue, owner, lease_s, now, most)
         finally:
             if not jobs:
                 self.breaker.untried()
@@ -108,13 +119,38 @@ class Lane:
     def _send(self, jobs: list[Job]) -> None:
         left = {job.id: job for job in jobs}
         try:
-            self._send_all(left)
+            with self._kept(left):
+                self._send_all(left)
         except LeaseLost:
             _log.warning("the lease of a delivery was lost", destination=self._name)
         finally:
             self.breaker.untried()
         if left:
-            release(self._db, list(left.values()), self._owner)
+            release(self._db, list(left.values()), next(iter(left.values())).lease_owner)
+
+    @contextmanager
+    def _kept(self, left: Mapping[int, Job]) -> Iterator[None]:
+        """Renew the leases of what is ``left`` while the body runs."""
+        over = threading.Event()
+        owner = next((job.lease_owner for job in left.values()), "")
+        thread = threading.Thread(target=self._renew, args=(left, owner, over), name="renew", daemon=True)
+        if left:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if thread.ident is not None:
+                thread.join()
+
+    def _renew(self, left: Mapping[int, Job], owner: str, over: threading.Event) -> None:
+        ids, end = list(left), time.monotonic() + self._policy.patience_s
+        while not over.wait(self._policy.lease_s / 3) and time.monotonic() < end:
+            now = list(left)
+            if now != ids:
+                ids, end = now, time.monotonic() + self._policy.patience_s
+            with suppress(StorageError):  # what storage cannot do now, the next turn may; else the lease runs out
+                heartbeat(self._db, owner, ids, self._policy.lease_s, self._db.now())
 
     def _send_all(self, left: dict[int, Job]) -> None:
         """Takes from ``left`` what is settled."""
@@ -122,13 +158,15 @@ class Lane:
         by_key = {job.idempotency_key: job for job in left.values()}
         if not parcels:
             return
+        if self._destination.witness is not None:
+            self._destination.witness.begun([parcel.document for parcel in parcels])
         try:
             with closing(self._destination.send(parcels)) as answers:
                 for answer in answers:
                     job = by_key[answer.parcel.key]
                     del left[job.id]
                     self._settle(job, answer)
-                    if left and not heartbeat(self._db, self._owner, left, self._policy.lease_s, time.time()):
+                    if left and not heartbeat(self._db, job.lease_owner, left, self._policy.lease_s, self._db.now()):
                         left.clear()
                         raise LeaseLost("another process has taken over the rest of the batch")
         except StorageError:
@@ -144,10 +182,24 @@ class Lane:
     def _loaded(self, left: dict[int, Job]) -> Iterable[Parcel]:
         for job in list(left.values()):
             try:
-                yield self._parcel(job)
+                if self._has_turn(job):
+                    yield self._parcel(job)
+                else:
+                    del left[job.id]
             except PeerRefused as error:
                 del left[job.id]
                 self._failed(job, error)
+
+    def _has_turn(self, job: Job) -> bool:
+        """A delivery that has not is settled here."""
+        turn, now = turn_of(self._db, job), self._db.now()
+        if turn is Turn.LATER:
+            postpone(self._db, job, job.lease_owner, "the findings of the same result are being sent", now + _TURN_S, now)
+        elif turn is Turn.NEVER:
+            with self._db.write() as connection:
+                complete(connection, job, job.lease_owner, now)
+            _log.info("not sent: the whole result is", job=job.id, destination=self._name, study_uid=job.study_uid)
+        return turn is Turn.NOW
 
     def _parcel(self, job: Job) -> Parcel:
         uid = str(job.payload["document"])
@@ -176,12 +228,18 @@ class Lane:
         awaits = self._destination.commitment is not None and answer.stored is not None
         with self._db.write() as connection:
             if awaits and answer.stored:
-                commitments.begin(connection, job, self._owner, answer.stored, time.time())
+                commitments.begin(connection, job, job.lease_owner, answer.stored, self._db.now())
             else:
-                complete(connection, job, self._owner, time.time())
+                complete(connection, job, job.lease_owner, self._db.now())
+            if self._destination.witness is not None:
+                self._destination.witness.delivered(connection, answer.parcel.document)
         log = _log.warning if answer.note else _log.info
         told = {"kind": answer.parcel.document.kind, "study_uid": job.study_uid, "reason": answer.note}
         log("stored, awaits commitment" if awaits else "delivered", job=job.id, destination=self._name, **told)
+        tracing.step(
+            "deliver", job.study_uid, answer.parcel.document.revision, job.created_at, self._db.now(),
+            destination=self._name, document=answer.parcel.document.kind, awaits_commitment=awaits,
+        )  # fmt: skip
 
     def _none_sent(self, left: dict[int, Job], error: RemoteError) -> None:
         for job in list(left.values()):
@@ -190,19 +248,21 @@ class Lane:
         self._unavailable(error)
 
     def _failed(self, job: Job, error: RemoteError) -> None:
-        now, reason = time.time(), str(error)
+        now, reason = self._db.now(), str(error)
         if isinstance(error, PeerRefused) or now - (job.first_error_at or now) > self._policy.give_up_s:
             told: dict[str, Any] = {"job": job.id, "destination": self._name, "error": reason}
             _log.error("delivery is dead; see `wetread jobs list --state dead`", **told)
-            bury(self._db, job, self._owner, reason, now)
+            bury(self._db, job, job.lease_owner, reason, now)
+            measures.count(measures.DELIVERIES, destination=self._name, outcome="dead")
             return
         wait = self._policy.wait_s(job.attempts)
         told = {"job": job.id, "destination": self._name, "error": reason, "seconds": round(wait, 1)}
         _log.warning("delivery failed; will retry", **told)
-        retry_later(self._db, job, self._owner, reason, now + wait, now)
+        retry_later(self._db, job, job.lease_owner, reason, now + wait, now)
+        measures.count(measures.DELIVERIES, destination=self._name, outcome="retried")
 
     def _unavailable(self, error: RemoteError) -> None:
-        now = time.time()
+        now = self._db.now()
         if not self.breaker.failed(now):
             return
         self.tell_state(str(error))
@@ -213,7 +273,7 @@ class Lane:
 
     def _recovered(self) -> None:
         self.tell_state("")
-        due = outbox.hasten(self._db, self._name, time.time())
+        due = outbox.hasten(self._db, self._name, self._db.now())
         _log.warning("the destination is back", destination=self._name, state=self.breaker.state.value, count=due)
 
     def tell_state(self, error: str) -> None:
@@ -222,7 +282,7 @@ class Lane:
         outbox.save_state(
             self._db,
             outbox.DestinationState(
-                self._name, host_name(), breaker.state.value, breaker.failures, time.time(), breaker.next_try_at, error
+                self._name, host_name(), breaker.state.value, breaker.failures, self._db.now(), breaker.next_try_at, error
             ),
         )
 

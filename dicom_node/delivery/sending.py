@@ -16,6 +16,7 @@ from dicom_node.remote.http import HttpPeer
 from dicom_node.storage.commitments import StoredObject
 from dicom_node.storage.database import Database
 from dicom_node.storage.results import DocumentRow, load_result
+from reporting.uids import is_preliminary, whole_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ def to_webhook(hook: Webhook, db: Database, parcels: Sequence[Parcel]) -> Genera
         yield Answer(parcel)
 
 
-def to_fhir(server: FhirServer, _document: DocumentRow, content: bytes) -> str:
+def to_fhir(server: FhirServer, document: DocumentRow, content: bytes) -> str:
     """The Bundle as the server takes it; what it does not take is told. Raises RemoteError."""
-    return server.deliver(content)
+    return server.deliver(content, preliminary=is_preliminary(document.uid))
 
 
 def to_hl7(peer: mllp.Hl7Peer, _document: DocumentRow, content: bytes) -> str:
@@ -88,4 +89,5 @@ def to_bucket(where: bucket.Bucket, document: DocumentRow, content: bytes) -> st
 
 
 def _name(document: DocumentRow) -> str:
-    return f"{document.kind}-{document.uid}{Path(document.path).suffix}"
+    """The whole message takes the place of the one that was sent before its draft."""
+    return f"{document.kind}-{whole_uid(document.uid)}{Path(document.path).suffix}"

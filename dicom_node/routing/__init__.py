@@ -4,7 +4,7 @@ they say.
 
 from dicom_node.routing.conditions import Conditions, Judgement
 from dicom_node.routing.facts import StudyFacts
-from dicom_node.routing.files import Names, Route, Routes, default_routes, load_routes
+from dicom_node.routing.files import Names, PriorsWish, Route, Routes, default_routes, load_routes, parse_routes
 from dicom_node.routing.priorities import PRIORITY, PriorityName
 from dicom_node.routing.results import ResultConditions, ResultRule
 
@@ -14,6 +14,7 @@ __all__ = [
     "Judgement",
     "Names",
     "PriorityName",
+    "PriorsWish",
     "ResultConditions",
     "ResultRule",
     "Route",
@@ -21,4 +22,5 @@ __all__ = [
     "StudyFacts",
     "default_routes",
     "load_routes",
+    "parse_routes",
 ]

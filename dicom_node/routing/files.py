@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -32,8 +32,18 @@ class Names:
     destinations: Mapping[str, frozenset[DocumentKind]]
 
 
+class PriorsWish(Frozen):
+    """Which earlier studies of its patient are fetched from the archive before a study is read; see config/routes.yaml."""
+
+    count: int = Field(2, ge=1, le=10)
+    modality: Literal["same", "any"] = "same"
+    body_part: Literal["same", "any"] = "same"
+    years: float = Field(5, gt=0, le=100)
+    wait_seconds: float = Field(60, gt=0, le=3600)
+
+
 class Route(Frozen):
-    """``documents``: which kinds go to the destinations; none: those each destination takes."""
+    """``documents``: which kinds go to the destinations; none: those each destination takes. ``priors``: None fetches none."""
 
     name: str = Field(min_length=1, max_length=64)
     when: Conditions = Conditions()
@@ -41,6 +51,7 @@ class Route(Frozen):
     priority: PriorityName = PriorityName.ROUTINE
     destinations: tuple[str, ...] = ()
     documents: Annotated[tuple[DocumentKind, ...], listed(str.strip)] = ()
+    priors: PriorsWish | None = None
 
 
 class _RoutesFile(Frozen):
@@ -73,16 +84,25 @@ def load_routes(file: Path, names: Names) -> Routes:
     Raises SettingsError naming the file, the route and what is allowed.
     """
     try:
-        parsed = _RoutesFile.model_validate(yaml.safe_load(file.read_text("utf-8")))
+        text = file.read_text("utf-8")
     except FileNotFoundError as error:
         raise SettingsError(f"{file}: no such routes file (key 'routes' of the settings)") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return parse_routes(text, str(file), names)
+
+
+def parse_routes(text: str, origin: str, names: Names) -> Routes:
+    """The same of a text. ``origin``: what messages call it. Raises SettingsError."""
+    try:
+        parsed = _RoutesFile.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{origin}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        lines = (f"{file}: {'.'.join(map(str, f['loc'])) or 'top level'}: {_plain(f)}" for f in error.errors())
+        lines = (f"{origin}: {'.'.join(map(str, f['loc'])) or 'top level'}: {_plain(f)}" for f in error.errors())
         raise SettingsError("\n".join(lines)) from error
     for fault in _faults(parsed, names):
-        raise SettingsError(f"{file}: {fault}")
+        raise SettingsError(f"{origin}: {fault}")
     return Routes(parsed.routes, parsed.results)
 
 

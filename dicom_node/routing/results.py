@@ -46,6 +46,14 @@ class ResultConditions(Frozen):
             yield Judgement(f"a finding with {self._of_a_finding}", any(map(self._is_meant, reading.findings)))
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """The conditions as ``judge`` names them, of no reading."""
+        finding = f"a finding with {self._of_a_finding}" if self._of_a_finding else ""
+        assessed = "" if self.assessed is None else f"assessed: {str(self.assessed).lower()}"
+        route = f"route: {' or '.join(sorted(self.route))}" if self.route else ""
+        return tuple(word for word in (route, assessed, finding) if word)
+
+    @property
     def _of_a_finding(self) -> str:
         parts = (
             f"finding: {' or '.join(sorted(self.finding))}" if self.finding else "",

@@ -6,22 +6,25 @@ A transaction that returns from ``Database.write`` has reached the disk. Errors 
 
 from __future__ import annotations
 
-import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, MetaData, text
 from sqlalchemy import exc as sa_exc
 
-from dicom_node.errors import StorageBusy, StorageError
+from dicom_node.errors import StorageError
+from dicom_node.storage import engines
+from dicom_node.storage.bell import Bell, Bells, FileBells, NotifyBells, taken_rings
+from dicom_node.storage.clock import SharedClock
+from dicom_node.storage.faults import refused, translate
 from dicom_node.storage.migrate import migrate
+from dicom_node.storage.migrations import HEAD
 
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM}
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_DEADLOCKS = {"40001", "40P01"}  # PostgreSQL: serialization_failure, deadlock_detected
+_READING: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class Database:
@@ -30,22 +33,34 @@ class Database:
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
+        self.one_machine = engine.dialect.name == "sqlite"  # whoever uses it runs on this machine
         # SQLite's own wait polls and is not fair; among the threads of one process a lock is both quick and fair.
-        self._writer = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._writer = threading.Lock() if self.one_machine else nullcontext()
+        self._clock = None if self.one_machine else SharedClock(self._told_time)
+        self._reading = engine if self.one_machine else engine.execution_options(**_READING)
+        self._bells = self._made_bells()
 
     @classmethod
-    def open(cls, url_or_path: str | Path, *, synchronous: str = "FULL", busy_timeout_s: float = 30.0) -> Database:
-        """Open the database and bring it to the newest revision, creating it where there is none.
+    def open(
+        cls,
+        url_or_path: str | Path,
+        *,
+        password: str = "",
+        synchronous: str = "FULL",
+        busy_timeout_s: float = 30.0,
+        revision: str = HEAD,
+    ) -> Database:
+        """Open the database and bring it to ``revision``, by default the newest, creating it where there is none.
 
-        ``url_or_path``: a path, or an SQLAlchemy URL (``sqlite:///…``, ``postgresql+psycopg://…``).
-        Raises StorageError when it is damaged, not a database, or made by a newer version; StorageBusy when it stays
-        locked for ``busy_timeout_s`` seconds.
+        ``url_or_path``: a path, or an SQLAlchemy URL (``sqlite:///…``, ``postgresql://…``, for which psycopg is the driver);
+        ``password``: in place of the URL's. Raises StorageError when it is damaged, not a database, refuses us, or was made by
+        a newer version; StorageBusy when it stays locked for ``busy_timeout_s`` seconds or a server cannot be reached.
         """
-        url = _url(url_or_path)
-        database = cls(_engine(url, synchronous, busy_timeout_s), url.render_as_string(hide_password=True))
+        url = engines.parsed(url_or_path, password)
+        database = cls(engines.made(url, synchronous, busy_timeout_s), engines.shown(url))
         try:
-            with database._translated():
-                migrate(database._engine)
+            with database._opening():
+                migrate(database._engine, revision)
         except StorageError:
             database.close()
             raise
@@ -54,8 +69,8 @@ class Database:
     @classmethod
     def open_plain(cls, path: Path, metadata: MetaData) -> Database:
         """A small database of its own beside other files, with the tables of ``metadata``. Raises as ``open``."""
-        url = _url(path)
-        database = cls(_engine(url, "FULL", 30.0), str(path))
+        url = engines.parsed(path)
+        database = cls(engines.made(url, "FULL", 30.0), str(path))
         try:
             with database._translated():
                 metadata.create_all(database._engine)
@@ -69,102 +84,61 @@ class Database:
         """The URL without its password, for messages."""
         return self._name
 
+    def now(self) -> float:
+        """Seconds since 1970 UTC by the clock that all machines on this database share."""
+        return time.time() if self._clock is None else self._clock.now()
+
+    def bell(self, topic: str) -> Bell:
+        """What rings when work of ``topic`` is committed by whatever process (see ``storage.bell``)."""
+        return self._bells.bell(topic)
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write; committed at the end of the block, rolled back when the block raises."""
         with self._writer, self._translated(), self._engine.connect() as conn:
             conn.execution_options(wetread_begin="BEGIN IMMEDIATE")
-            with conn.begin():
-                yield conn
+            try:
+                with conn.begin():
+                    yield conn
+            except BaseException:
+                taken_rings(conn)
+                raise
+            rings = taken_rings(conn)
+        for topic in rings:
+            self._bells.ring(topic)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads: one consistent view that waits for no writer."""
-        with self._translated(), self._engine.connect() as conn, conn.begin():
+        with self._translated(), self._reading.connect() as conn, conn.begin():
             yield conn
 
     def close(self) -> None:
+        self._bells.close()
         self._engine.dispose()
+
+    def _made_bells(self) -> Bells:
+        if self.one_machine:
+            return FileBells(Path(f"{self._engine.url.database}-bells"))
+        return NotifyBells(engines.libpq(self._engine.url))
+
+    def _told_time(self) -> float:
+        with self.read() as conn:
+            return float(conn.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except sa_exc.SQLAlchemyError as error:
-            raise _translate(error, self._name) from error
+            raise translate(error, self._name) from error
 
-
-def _url(url_or_path: str | Path) -> URL:
-    if isinstance(url_or_path, Path) or "://" not in url_or_path:
-        return URL.create("sqlite", database=str(url_or_path))
-    try:
-        return make_url(url_or_path)
-    except sa_exc.ArgumentError as error:
-        raise StorageError(
-            "The database URL cannot be understood; write a path or postgresql+psycopg://user@host/name"
-        ) from error
-
-
-def _engine(url: URL, synchronous: str, busy_timeout_s: float) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return _foreign_engine(url)
-    _make_folder(url)
-    engine = create_engine(
-        url, pool_size=8, max_overflow=-1, connect_args={"timeout": busy_timeout_s, "check_same_thread": False}
-    )
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # the driver would begin transactions on its own, and too late
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(conn: Connection) -> None:
-        conn.exec_driver_sql(conn.get_execution_options().get("wetread_begin", "BEGIN"))
-
-    return engine
-
-
-def _foreign_engine(url: URL) -> Engine:
-    try:
-        return create_engine(url, pool_size=8, max_overflow=-1, pool_pre_ping=True)
-    except ModuleNotFoundError as error:
-        raise StorageError(f"The database needs the Python package {error.name}; install wetread[postgres]") from error
-    except sa_exc.ArgumentError as error:
-        raise StorageError(f"No driver is known for a database of the kind {url.drivername!r}") from error
-
-
-def _make_folder(url: URL) -> None:
-    if not url.database or url.database == ":memory:":
-        raise StorageError("A database in memory would lose what was acknowledged; give a path")
-    try:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"The folder of the database {url.database} cannot be made: {error.strerror}") from error
-
-
-def _translate(error: sa_exc.SQLAlchemyError, name: str) -> StorageError:
-    original: Any = getattr(error, "orig", None)
-    code = getattr(original, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary result code
-    if code in _DAMAGED:
-        return StorageError(f"The database {name} is damaged or is not a database; restore it from a backup")
-    if code == sqlite3.SQLITE_FULL:
-        return StorageBusy(f"There is no room left on the disk of the database {name}")
-    if code in _BUSY or isinstance(error, sa_exc.TimeoutError):
-        return StorageBusy(f"The database {name} stayed locked by another process")
-    if code == sqlite3.SQLITE_CANTOPEN:
-        return StorageError(f"The database {name} cannot be opened; check the path and its permissions")
-    if code == sqlite3.SQLITE_READONLY:
-        return StorageError(f"The database {name} cannot be written; check its permissions")
-    return _translate_other(error, original, code, name)
-
-
-def _translate_other(error: sa_exc.SQLAlchemyError, original: Any, code: int, name: str) -> StorageError:
-    if isinstance(error, sa_exc.IntegrityError):
-        return StorageBusy(f"Two processes wrote the same row of the database {name} at once")
-    if code == sqlite3.SQLITE_IOERR:
-        return StorageBusy(f"The disk of the database {name} reports an error")
-    if getattr(original, "sqlstate", None) in _DEADLOCKS or (not code and isinstance(error, sa_exc.OperationalError)):
-        return StorageBusy(f"The database {name} cannot be reached or gave up a deadlock")
-    return StorageError(f"The database {name} refused a statement ({type(error).__name__})")
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """As ``_translated``; what a server will refuse again and again is no mere absence."""
+        try:
+            yield
+        except sa_exc.SQLAlchemyError as error:
+            told = translate(error, self._name)
+            why = None if self.one_machine else refused(error)
+            raise (StorageError(f"The database {self._name} refuses: {why}") if why else told) from error

@@ -25,6 +25,8 @@ class EventKind(StrEnum):
     HELD_DOCUMENT = "held document"  # a document of ours fails its own check and is not sent
     JOB_DEAD = "job dead"  # a job was given up
     FAILURE = "failure"  # something of the node itself failed
+    PURGED = "purged"  # retention removed what was old, or found nothing that it may remove
+    DRIFT = "drift"  # what a scanner sends, or what is read of it, is no longer as it was
 
 
 class Severity(StrEnum):
@@ -68,11 +70,24 @@ def record_event(conn: Connection, event: NewEvent, now: float) -> None:
     conn.execute(insert(events).values(at=now, kind=event.kind.value, severity=event.severity.value, **values))
 
 
-def list_events(conn: Connection, limit: int = 100, kind: EventKind | None = None, since: float = 0.0) -> tuple[EventRow, ...]:
+def list_events(
+    conn: Connection,
+    limit: int = 100,
+    kind: EventKind | None = None,
+    since: float = 0.0,
+    study_uid: str | None = None,
+) -> tuple[EventRow, ...]:
     """The newest first."""
-    query = select(events).where(events.c.at >= since).order_by(events.c.id.desc()).limit(limit)
-    if kind is not None:
-        query = query.where(events.c.kind == kind.value)
+    wanted = {"kind": kind and kind.value, "study_uid": study_uid}
+    named = (events.c[name] == value for name, value in wanted.items() if value is not None)
+    query = select(events).where(events.c.at >= since, *named).order_by(events.c.id.desc()).limit(limit)
+    return tuple(_event(dict(row)) for row in conn.execute(query).mappings())
+
+
+def newest_of(conn: Connection, severity: Severity, since: float, limit: int) -> tuple[EventRow, ...]:
+    """Those of one severity, the newest first; however many others there are, only these are looked at."""
+    mine = (events.c.severity == severity.value, events.c.at >= since)
+    query = select(events).where(*mine).order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)
     return tuple(_event(dict(row)) for row in conn.execute(query).mappings())
 
 

@@ -5,9 +5,12 @@ that was reported as written survives a power cut. A UID never becomes part of a
 by the digests of its UIDs and its number among those that came under its UID, which the database gives out: none overwrites
 another. (Stores of version 0.1.0 have the digest of the bytes in the number's place; those files stay as they are.)
 
-    spool/      partial files, "<host>_<pid>_<start>_<n>.part"
+    spool/      partial files, "<place>_<pid>_<start>_<n>.part"
     instances/  <2 hex>/<study>/<instance>-<number>.dcm
-    documents/  <2 hex>/<document>.<suffix>
+    documents/  <2 hex>/<document>-<digest of its bytes>.<suffix>
+
+Where several machines share the root, two may write the same document, one of them with a lease that it has lost: each has a
+file of its own, and the row says which one counts.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 
 from dicom_node.errors import StorageError, StorageFull
 from dicom_node.storage.arriving import ArrivingFile
-from dicom_node.storage.owner import current_owner, host_name, owner_alive
+from dicom_node.storage.owner import current_owner, owner_alive, place
 from dicom_node.storage.paths import digest, make_folders, sync_folder, translated, write_all
 
 _FOREIGN_ORPHAN_AGE_S = 24 * 3600  # another host's partial file: no association lasts a day
@@ -99,17 +102,20 @@ class FileStore:
     def _new_part(self) -> str:
         return f"{self._spool}/{self._owner}_{next(self._numbers)}.part"
 
-    def clean_spool(self) -> int:
-        """Delete partial files whose process is gone; how many there were. Called once when a node starts."""
-        orphans = [path for path in self._spool.glob("*.part") if _is_orphan(path)]
+    def clean_spool(self, alive: Callable[[str], bool] = owner_alive) -> int:
+        """Delete partial files whose process is gone; how many there were. Called once when a node starts.
+
+        Of processes elsewhere, who share this folder, only what is older than any association can be.
+        """
+        orphans = [path for path in self._spool.glob("*.part") if _is_orphan(path, alive)]
         for path in orphans:
             path.unlink(missing_ok=True)
         return len(orphans)
 
     def write_document(self, uid: str, data: bytes, suffix: str = ".dcm") -> StoredFile:
-        """Write a document under the digest of its UID; the same UID again replaces it in one step."""
+        """Write a document under the digests of its UID and its bytes: the same again takes the same place."""
         name = digest(uid)
-        relative = f"documents/{name[:2]}/{name}{suffix}"
+        relative = f"documents/{name[:2]}/{name}-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
         spool = self.spool(b"")
         try:
             spool.write(data)
@@ -165,10 +171,12 @@ class SpoolFile:
         self.path.unlink(missing_ok=True)
 
 
-def _is_orphan(path: Path) -> bool:
+def _is_orphan(path: Path, alive: Callable[[str], bool]) -> bool:
     owner = ":".join(path.stem.split("_")[:3])
-    if owner.split(":")[0] == host_name():
-        return not owner_alive(owner)
+    if not alive(owner):
+        return True
+    if owner.split(":")[0] == place():
+        return False
     try:
         return time.time() - path.stat().st_mtime > _FOREIGN_ORPHAN_AGE_S
     except FileNotFoundError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.prepared import run
@@ -18,11 +18,28 @@ from dicom_node.storage.tables import instances
 
 
 class Outcome(StrEnum):
-    """What became of a received instance. All three are a success for its sender."""
+    """What became of a received instance. All but the last are a success for its sender."""
 
     STORED = "stored"  # new
     DUPLICATE = "duplicate"  # the same bytes are here already; nothing changed
-    CONFLICT = "conflict"  # kept, set aside and alerted: its UID or its study belongs to something else
+    CONFLICT = "conflict"  # kept and alerted: its UID or its study belongs to something else
+    REFUSED = "refused"  # such a conflict, and not kept
+
+
+class ConflictRule(StrEnum):
+    """What is done with other content under a known SOP Instance UID, or another patient's image in a study."""
+
+    KEEP_BOTH = "keep-both"  # the later one is kept and never read
+    NEWEST = "newest"  # both are kept; within its study and patient the later one is read, and the earlier set aside
+    REFUSE = "refuse"  # the later one is refused
+
+
+class Conflict(StrEnum):
+    """Why an instance cannot simply be added."""
+
+    CONTENT = "The same SOP Instance UID came with other content"
+    STUDY = "The same SOP Instance UID came in another study"
+    PATIENT = "The study holds images of another patient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +67,10 @@ class NewInstance:
     modality: str = ""
     body_part: str = ""
     requested_priority: str = ""
+    identity: str = ""  # of its study, see ``storage.identities``; not kept with the instance
 
 
-_COLUMNS = tuple(one.name for one in fields(NewInstance))
+_COLUMNS = tuple(one.name for one in fields(NewInstance) if one.name != "identity")
 _FEW = 8  # statements that together cost less than one made for the occasion
 _values_of = attrgetter(*_COLUMNS)
 _INSERT = insert(instances)
@@ -86,11 +104,12 @@ class InstanceRow:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was done. ``path``: where the instance's file belongs, or lies already where it is a duplicate."""
+    """What was done. ``path``: where the instance's file belongs, or lies already where it is a duplicate; else empty."""
 
     outcome: Outcome
     copy: int
     path: str = field(default="", compare=False)
+    conflict: Conflict | None = field(default=None, compare=False)
 
 
 class Incoming(Protocol):
@@ -125,12 +144,15 @@ class _Placed:
 
 @dataclass(slots=True)
 class _Changes:
-    """What one transaction will write. ``patients``: of each study, whose it is."""
+    """What one transaction will write. ``patients``: of each study, whose it is. ``replaced``: rows to be set aside."""
 
     patients: dict[str, str]
+    rule: ConflictRule
+    replaced: list[int] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     alerts: list[NewEvent] = field(default_factory=list)
     arrivals: dict[str, list[Arrival]] = field(default_factory=lambda: defaultdict(list))
+    again: Counter[str] = field(default_factory=Counter)  # of each study's arrivals, those that count already
 
 
 def record_instance(conn: Connection, new: NewInstance, now: float) -> Recorded:
@@ -138,22 +160,27 @@ def record_instance(conn: Connection, new: NewInstance, now: float) -> Recorded:
     return record_instances(conn, [_Placed(new)], now)[0]
 
 
-def record_instances(conn: Connection, batch: Sequence[Incoming], now: float) -> tuple[Recorded, ...]:
+def record_instances(
+    conn: Connection, batch: Sequence[Incoming], now: float, rule: ConflictRule = ConflictRule.KEEP_BOTH
+) -> tuple[Recorded, ...]:
     """Record received instances, no two of one UID, together with their studies, in the caller's transaction.
 
-    The same SOP Instance UID with the same bytes changes nothing. With other bytes, or in a study of another patient, the
-    instance is kept under the next copy number, set aside, and an alert is recorded; its study is not opened again.
-    The caller moves each file to its ``path`` before the transaction ends: the row, not yet seen by others, holds the place.
+    The same SOP Instance UID with the same bytes changes nothing. With other bytes, or in a study of another patient, an alert
+    is recorded, and ``rule`` decides; by default the instance is kept under the next copy number and set aside, and its study
+    is not opened again. The caller moves each file to its ``path`` before the transaction ends:
+    the row, not yet seen by others, holds the place.
     """
-    changes = _Changes(patients_of(conn, {one.new.study_uid for one in batch}))
+    changes = _Changes(patients_of(conn, {one.new.study_uid for one in batch}), rule)
     known = _known(conn, [one.new.sop_uid for one in batch])
     recorded = tuple(
         _decide(one, find_instance(conn, one.new.sop_uid) if one.new.sop_uid in known else (), changes, now) for one in batch
     )
+    if changes.replaced:
+        conn.execute(update(instances).where(instances.c.id.in_(changes.replaced)).values(set_aside=True))
     if changes.rows:
         run(conn, _INSERT, changes.rows)
-    for arrivals in changes.arrivals.values():
-        add_to_study(conn, arrivals[-1], now, len(arrivals))
+    for uid, arrivals in changes.arrivals.items():
+        add_to_study(conn, arrivals[-1], now, len(arrivals) - changes.again[uid])
     for alert in changes.alerts:
         record_event(conn, alert, now)
     return recorded
@@ -164,18 +191,32 @@ def _decide(one: Incoming, held: tuple[InstanceRow, ...], changes: _Changes, now
     same = next((row for row in held if one.same_as(row)), None)
     if same is not None:
         return Recorded(Outcome.DUPLICATE, same.copy, same.path)
-    reason = _conflict(new, held, changes.patients)
-    copy = len(held)
+    conflict, copy = _conflict(new, held, changes.patients), len(held)
+    if conflict and changes.rule is ConflictRule.REFUSE:
+        changes.alerts.append(_alert(new, f"{conflict}; the later one is refused"))
+        return Recorded(Outcome.REFUSED, copy, conflict=conflict)
+    newest = _is_newest(new, conflict, held, changes)
     path = one.place(copy)
     row = dict(zip(_COLUMNS, _values_of(new), strict=True))
-    row.update(path=path, copy=copy, set_aside=bool(reason), received_at=now)
+    row.update(path=path, copy=copy, set_aside=bool(conflict) and not newest, received_at=now)
     changes.rows.append(row)
-    if reason:
-        changes.alerts.append(_alert(new, reason))
-        return Recorded(Outcome.CONFLICT, copy, path)
+    if conflict:
+        rest = "the later one is read from now on" if newest else "the later one is set aside"
+        changes.alerts.append(_alert(new, f"{conflict}; both are kept, {rest}"))
+        if not newest:
+            return Recorded(Outcome.CONFLICT, copy, path, conflict)
+        changes.replaced += [row.id for row in held]
+        changes.again[new.study_uid] += any(not row.set_aside for row in held)
     changes.patients.setdefault(new.study_uid, new.patient_digest)
     changes.arrivals[new.study_uid].append(Arrival(new.study_uid, new.patient_digest, new.calling_ae, new.called_ae, new.host))
-    return Recorded(Outcome.STORED, copy, path)
+    return Recorded(Outcome.CONFLICT if conflict else Outcome.STORED, copy, path, conflict)
+
+
+def _is_newest(new: NewInstance, conflict: Conflict | None, held: tuple[InstanceRow, ...], changes: _Changes) -> bool:
+    """Whether it takes the place of what is held under its UID: only within its study and patient."""
+    if conflict is not Conflict.CONTENT or changes.rule is not ConflictRule.NEWEST:
+        return False
+    return changes.patients.get(new.study_uid) == new.patient_digest and all(row.study_uid == new.study_uid for row in held)
 
 
 def _known(conn: Connection, sop_uids: list[str]) -> set[str]:
@@ -199,14 +240,14 @@ def instances_of(conn: Connection, study_uid: str, include_set_aside: bool = Fal
     return tuple(_instance(row) for row in conn.execute(query).mappings())
 
 
-def _conflict(new: NewInstance, held: tuple[InstanceRow, ...], patients: dict[str, str]) -> str:
+def _conflict(new: NewInstance, held: tuple[InstanceRow, ...], patients: dict[str, str]) -> Conflict | None:
     if held and held[0].study_uid != new.study_uid:
-        return "The same SOP Instance UID came in another study; both are kept, the later one is set aside"
+        return Conflict.STUDY
     if held:
-        return "The same SOP Instance UID came with other content; both are kept, the later one is set aside"
+        return Conflict.CONTENT
     if patients.get(new.study_uid, new.patient_digest) != new.patient_digest:
-        return "The study holds images of another patient; this image is kept but set aside"
-    return ""
+        return Conflict.PATIENT
+    return None
 
 
 def _alert(new: NewInstance, reason: str) -> NewEvent:

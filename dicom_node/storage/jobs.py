@@ -7,90 +7,31 @@ another worker takes it. Whoever finishes must still hold the lease. All times a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.errors import LeaseLost
+from dicom_node.storage.bell import READ_TOPIC, announce, delivery_topic
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
+from dicom_node.storage.job_rows import Job as Job
+from dicom_node.storage.job_rows import JobKind as JobKind
+from dicom_node.storage.job_rows import JobState as JobState
+from dicom_node.storage.job_rows import NewJob as NewJob
+from dicom_node.storage.job_rows import Priority as Priority
+from dicom_node.storage.job_rows import get_job as get_job
+from dicom_node.storage.job_rows import job_of as job_of
+from dicom_node.storage.job_rows import list_jobs as list_jobs
+from dicom_node.storage.spent_keys import is_spent
 from dicom_node.storage.tables import jobs
 
 UNFINISHED_LIMIT = 5  # claims in a row without a word from the worker, after which a job is held to be what kills it
+_PLACES_LOCK = 0x77657470  # "wetp": the class of PostgreSQL's advisory locks on queues
 _FREE = {"lease_owner": "", "lease_until": 0.0, "unfinished": 0}
-
-
-class JobState(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"  # waits for a worker, or for its ``not_before``
-    LEASED = "leased"  # a worker has it until ``lease_until``
-    AWAITING = "awaiting"  # the peer has stored it and has not yet committed itself to keep it
-    DONE = "done"  # finished; kept, so that the same work is not queued again
-    DEAD = "dead"  # given up; an operator may run it again
-
-
-class JobKind(StrEnum):
-    """What a job is for."""
-
-    READ = "read"
-    DELIVER = "deliver"
-
-
-class Priority(IntEnum):
-    """The lower, the sooner; any whole number between may be used."""
-
-    STAT = 0
-    URGENT = 10
-    ROUTINE = 20
-    RESEARCH = 30
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """Work to be queued. ``queue``: the destination's name for a delivery, "read" for a reading; ``payload`` must fit JSON.
-
-    ``idempotency_key`` is unique for ever (at most 255 characters): the same key is queued once.
-    """
-
-    kind: JobKind
-    queue: str
-    idempotency_key: str
-    study_uid: str
-    payload: Mapping[str, Any]
-    priority: int = Priority.ROUTINE
-    not_before: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as it stood when it was read.
-
-    ``attempts`` counts all claims, ``unfinished`` those since a worker last said how it went.
-    """
-
-    id: int
-    kind: JobKind
-    queue: str
-    idempotency_key: str
-    study_uid: str
-    payload: dict[str, Any]
-    priority: int
-    state: JobState
-    attempts: int
-    unfinished: int
-    not_before: float
-    lease_owner: str
-    lease_until: float
-    created_at: float
-    first_error_at: float | None
-    last_error: str
-    done_at: float | None
 
 
 def enqueue(conn: Connection, job: NewJob, now: float) -> bool:
@@ -101,21 +42,38 @@ def enqueue(conn: Connection, job: NewJob, now: float) -> bool:
         **{"state": JobState.QUEUED.value, "attempts": 0, "created_at": now, "last_error": "", **_FREE},
     }
     make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    return conn.execute(make(jobs).values(**values).on_conflict_do_nothing(index_elements=["idempotency_key"])).rowcount == 1
+    added = make(jobs).values(**values).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(jobs.c.id)
+    new = conn.execute(added).first() is not None
+    if new and is_spent(conn, job.idempotency_key):
+        conn.execute(delete(jobs).where(jobs.c.idempotency_key == job.idempotency_key))
+        return False
+    if new and job.not_before <= now:
+        announce(conn, topic_of(job.kind, job.queue))
+    return new
 
 
-def claim(db: Database, kind: JobKind, queue: str | None, owner: str, limit: int, lease_s: float, now: float) -> list[Job]:
+def topic_of(kind: JobKind, queue: str) -> str:
+    """What is rung when such a job is due (see ``storage.bell``)."""
+    return READ_TOPIC if kind is JobKind.READ else delivery_topic(queue)
+
+
+def claim(
+    db: Database, kind: JobKind, queue: str | None, owner: str, limit: int, lease_s: float, now: float, most: int | None = None
+) -> list[Job]:
     """Lease up to ``limit`` jobs to ``owner`` for ``lease_s`` seconds, strictly by priority, then age.
 
     ``queue`` None: of any queue. Leases that ran out count as waiting. A job whose last worker stopped in the middle is
-    leased alone, so that it can harm no other; after ``UNFINISHED_LIMIT`` such stops it is buried.
+    leased alone, so that it can harm no other; after ``UNFINISHED_LIMIT`` such stops it is buried. ``most``: nothing is
+    leased while so many owners, on whatever machine, hold leases of the queue.
     """
-    waiting = _waiting(kind, queue, now)
+    waiting = waiting_jobs(kind, queue, now)
     with db.read() as conn:  # an idle node asks many times a second: it must not hold the writers up
         if conn.execute(select(jobs.c.id).where(waiting).limit(1)).first() is None:
             return []
     with db.write() as conn:
-        _bury_killers(conn, waiting, now)
+        if most is not None and not has_place(conn, kind, queue or "", most, now):
+            return []
+        bury_killers(conn, waiting, now)
         query = select(jobs.c.id, jobs.c.unfinished).where(waiting).order_by(jobs.c.priority, jobs.c.created_at, jobs.c.id)
         found = conn.execute(query.limit(limit).with_for_update(skip_locked=True)).all()
         harmless = list(takewhile(lambda row: row.unfinished == 0, found))
@@ -157,6 +115,15 @@ def bury(db: Database, job: Job, owner: str, error: str, now: float) -> None:
         record_event(conn, dead_event(job.kind, job.study_uid, error), now)
 
 
+def hold(conn: Connection, job: Job, owner: str) -> None:
+    """Nothing, where the job is still leased to ``owner``: nobody can take it before the caller's transaction ends.
+
+    For what is committed of a job before its end. Raises LeaseLost, as ``complete``.
+    """
+    if not conn.execute(update(jobs).where(*_held(job, owner)).values(lease_owner=owner)).rowcount:
+        raise LeaseLost(f"Job {job.id} is no longer leased to this worker")
+
+
 def await_answer(conn: Connection, job: Job, owner: str) -> None:
     """Give the lease back and wait for the peer's word, in the caller's transaction. Raises LeaseLost, as ``complete``."""
     _finish(conn, job, owner, state=JobState.AWAITING.value)
@@ -179,24 +146,24 @@ def answered(conn: Connection, job_id: int, state: JobState, error: str, now: fl
 
 
 def release(db: Database, held: Sequence[Job], owner: str) -> int:
-    """Give back jobs that were not begun (an orderly stop); how many were still the owner's."""
+    """Give back jobs that were not begun (an orderly stop), as if never claimed; how many were still the owner's."""
     ids = [job.id for job in held]
     with db.write() as conn:
         mine = update(jobs).where(jobs.c.id.in_(ids), jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED.value)
-        return conn.execute(mine.values(state=JobState.QUEUED.value, **_FREE)).rowcount
+        return _announced(conn, mine.values(state=JobState.QUEUED.value, attempts=jobs.c.attempts - 1, **_FREE))
 
 
 def release_dead(db: Database, is_alive: Callable[[str], bool]) -> int:
-    """Free the leases of owners that no longer live (see ``storage.owner``); how many. Called once when a node starts."""
+    """Free the leases of owners that no longer live (see ``storage.owner``); how many."""
+    leased = jobs.c.state == JobState.LEASED.value
+    with db.read() as conn:  # asked every few seconds: it must not hold the writers up
+        owners = conn.execute(select(jobs.c.lease_owner).where(leased).distinct()).scalars().all()
+    gone = [owner for owner in owners if not is_alive(owner)]
+    if not gone:
+        return 0
     with db.write() as conn:
-        leased = jobs.c.state == JobState.LEASED.value
-        gone = [
-            owner
-            for owner in conn.execute(select(jobs.c.lease_owner).where(leased).distinct()).scalars()
-            if not is_alive(owner)
-        ]
         freed = {"state": JobState.QUEUED.value, "lease_owner": "", "lease_until": 0.0}
-        return conn.execute(update(jobs).where(leased, jobs.c.lease_owner.in_(gone)).values(**freed)).rowcount
+        return _announced(conn, update(jobs).where(leased, jobs.c.lease_owner.in_(gone)).values(**freed))
 
 
 def rerun(db: Database, job_id: int, now: float) -> bool:
@@ -205,26 +172,11 @@ def rerun(db: Database, job_id: int, now: float) -> bool:
     with db.write() as conn:
         ended = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(states))
         fresh = {"state": JobState.QUEUED.value, "not_before": now, "first_error_at": None, "done_at": None, **_FREE}
-        return conn.execute(ended.values(**fresh)).rowcount == 1
+        return _announced(conn, ended.values(**fresh)) == 1
 
 
-def get_job(db: Database, job_id: int) -> Job | None:
-    with db.read() as conn:
-        row = conn.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
-    return None if row is None else _job(row)
-
-
-def list_jobs(
-    db: Database, *, kind: JobKind | None = None, state: JobState | None = None, study_uid: str | None = None, limit: int = 100
-) -> tuple[Job, ...]:
-    """The newest first."""
-    wanted = {"kind": kind and kind.value, "state": state and state.value, "study_uid": study_uid}
-    query = select(jobs).where(*(jobs.c[name] == value for name, value in wanted.items() if value is not None))
-    with db.read() as conn:
-        return tuple(_job(row) for row in conn.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings())
-
-
-def _waiting(kind: JobKind, queue: str | None, now: float) -> ColumnElement[bool]:
+def waiting_jobs(kind: JobKind, queue: str | None, now: float) -> ColumnElement[bool]:
+    """What may be leased at ``now``."""
     free = and_(jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now)
     run_out = and_(jobs.c.state == JobState.LEASED.value, jobs.c.lease_until <= now)
     waiting = and_(jobs.c.kind == kind.value, or_(free, run_out))
@@ -238,10 +190,11 @@ def lease(conn: Connection, ids: list[int], owner: str, until: float) -> list[Jo
     mine = {"state": JobState.LEASED.value, "lease_owner": owner, "lease_until": until}
     counted = {"attempts": jobs.c.attempts + 1, "unfinished": jobs.c.unfinished + 1}
     rows = conn.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**mine, **counted).returning(*jobs.c)).mappings()
-    return sorted((_job(row) for row in rows), key=lambda job: ids.index(job.id))
+    return sorted((job_of(row) for row in rows), key=lambda job: ids.index(job.id))
 
 
-def _bury_killers(conn: Connection, waiting: ColumnElement[bool], now: float) -> None:
+def bury_killers(conn: Connection, waiting: ColumnElement[bool], now: float) -> None:
+    """Give up what stopped its worker too often, with an alert. ``waiting``: among these."""
     error = f"the worker stopped while working on it {UNFINISHED_LIMIT} times"
     dead = {"state": JobState.DEAD.value, "done_at": now, "last_error": error, "lease_owner": "", "lease_until": 0.0}
     killers = update(jobs).where(waiting, jobs.c.unfinished >= UNFINISHED_LIMIT).values(**dead)
@@ -249,16 +202,31 @@ def _bury_killers(conn: Connection, waiting: ColumnElement[bool], now: float) ->
         record_event(conn, dead_event(JobKind(row.kind), row.study_uid, error), now)
 
 
+def has_place(conn: Connection, kind: JobKind, queue: str, most: int, now: float) -> bool:
+    """Whether fewer than ``most`` owners hold leases of the queue; true for one caller at a time until its transaction ends."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:class, hashtext(:queue))"), {"class": _PLACES_LOCK, "queue": queue})
+    held = (jobs.c.state == JobState.LEASED.value, jobs.c.kind == kind.value, jobs.c.queue == queue, jobs.c.lease_until > now)
+    return conn.execute(select(func.count(jobs.c.lease_owner.distinct())).where(*held)).scalar_one() < most
+
+
+def _announced(conn: Connection, made_due: Update) -> int:
+    """Execute it; whoever waits for such jobs is woken at the commit. How many there are."""
+    rows = conn.execute(made_due.returning(jobs.c.kind, jobs.c.queue)).all()
+    for kind, queue in {(row.kind, row.queue) for row in rows}:
+        announce(conn, topic_of(JobKind(kind), queue))
+    return len(rows)
+
+
 def _finish(conn: Connection, job: Job, owner: str, **values: Any) -> None:
-    """``attempts`` fences an owner off from its own earlier lease of the same job."""
-    mine = (
-        jobs.c.id == job.id,
-        jobs.c.state == JobState.LEASED.value,
-        jobs.c.lease_owner == owner,
-        jobs.c.attempts == job.attempts,
-    )
-    if not conn.execute(update(jobs).where(*mine).values(**{**_FREE, **values})).rowcount:
+    if not conn.execute(update(jobs).where(*_held(job, owner)).values(**{**_FREE, **values})).rowcount:
         raise LeaseLost(f"Job {job.id} is no longer leased to this worker")
+
+
+def _held(job: Job, owner: str) -> tuple[ColumnElement[bool], ...]:
+    """``attempts`` fences an owner off from its own earlier lease of the same job."""
+    leased = jobs.c.state == JobState.LEASED.value
+    return (jobs.c.id == job.id, leased, jobs.c.lease_owner == owner, jobs.c.attempts == job.attempts)
 
 
 def _error(job: Job, error: str, now: float) -> dict[str, Any]:
@@ -270,7 +238,3 @@ def dead_event(kind: JobKind, study_uid: str, error: str) -> NewEvent:
     return NewEvent(
         EventKind.JOB_DEAD, f"A job of the kind {kind.value!r} was given up: {error}", Severity.ALERT, study_uid=study_uid
     )
-
-
-def _job(row: RowMapping) -> Job:
-    return Job(**{**row, "kind": JobKind(row["kind"]), "state": JobState(row["state"]), "payload": json.loads(row["payload"])})

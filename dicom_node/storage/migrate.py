@@ -18,14 +18,14 @@ from dicom_node.storage.migrations import HEAD
 _LOCK_KEY = 0x77657472  # "wetr": PostgreSQL's advisory lock
 
 
-def migrate(engine: Engine) -> None:
-    """Raises StorageError when the database was made by a newer version of this program."""
-    if _revision(engine) == HEAD:
+def migrate(engine: Engine, target: str = HEAD) -> None:
+    """Raises StorageError when the database, or ``target``, is of a newer version of this program."""
+    if _revision(engine) == target:
         return
     with _alone(engine):
         revision = _revision(engine)
-        if revision != HEAD:
-            _upgrade(engine, revision)
+        if revision != target:
+            _upgrade(engine, revision, target)
 
 
 def _revision(engine: Engine) -> str | None:
@@ -35,7 +35,7 @@ def _revision(engine: Engine) -> str | None:
         return conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _upgrade(engine: Engine, revision: str | None) -> None:
+def _upgrade(engine: Engine, revision: str | None, target: str) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -44,17 +44,19 @@ def _upgrade(engine: Engine, revision: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     try:
-        if revision is not None:
-            ScriptDirectory.from_config(config).get_revision(revision)
+        for one in (revision, target):
+            if one is not None:
+                ScriptDirectory.from_config(config).get_revision(one)
     except CommandError as error:
+        unknown = max(revision or "", target)
         raise StorageError(
-            f"The database is at revision {revision!r}, which this version does not know; install the newer one"
+            f"The database is at revision {unknown!r}, which this version does not know; install the newer one"
         ) from error
     with engine.connect() as conn:
         conn.execution_options(wetread_begin="BEGIN IMMEDIATE")
         with conn.begin():
             config.attributes["connection"] = conn
-            command.upgrade(config, "head")
+            command.upgrade(config, target)
 
 
 @contextmanager
@@ -81,8 +83,9 @@ def _write_ahead(engine: Engine) -> None:
 
 @contextmanager
 def _advisory_lock(conn: Connection) -> Iterator[None]:
+    """Held by a session of its own, outside of any transaction, for as long as the migration takes; its end frees it."""
+    conn.execution_options(isolation_level="AUTOCOMMIT")
+    conn.detach()
+    conn.execute(text("SET lock_timeout = 0"))
     conn.execute(text(f"SELECT pg_advisory_lock({_LOCK_KEY})"))
-    try:
-        yield
-    finally:
-        conn.execute(text(f"SELECT pg_advisory_unlock({_LOCK_KEY})"))
+    yield

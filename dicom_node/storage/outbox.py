@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
+from dicom_node.storage.bell import announce, delivery_topic
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import record_event
-from dicom_node.storage.jobs import Job, JobKind, JobState, dead_event, lease
+from dicom_node.storage.jobs import Job, JobKind, JobState, dead_event, has_place, lease
 from dicom_node.storage.tables import destination_states, jobs
 
 
@@ -32,14 +33,31 @@ class DestinationState:
     last_error: str
 
 
-def claim_probe(db: Database, queue: str, owner: str, lease_s: float, now: float) -> list[Job]:
-    """Lease one delivery, due or not: of those tried least often, so that one which is itself the fault blocks no probe."""
+def claim_probe(db: Database, queue: str, owner: str, lease_s: float, now: float, most: int | None = None) -> list[Job]:
+    """Lease one delivery, due or not: of those tried least often, so that one which is itself the fault blocks no probe.
+
+    ``most``: as in ``jobs.claim``.
+    """
     run_out = and_(jobs.c.state == JobState.LEASED.value, jobs.c.lease_until <= now)
     waiting = and_(_of(queue), or_(jobs.c.state == JobState.QUEUED.value, run_out))
     order = (jobs.c.attempts, jobs.c.priority, jobs.c.created_at, jobs.c.id)
     with db.write() as conn:
+        if most is not None and not has_place(conn, JobKind.DELIVER, queue, most, now):
+            return []
         query = select(jobs.c.id).where(waiting).order_by(*order).limit(1).with_for_update(skip_locked=True)
         return lease(conn, list(conn.execute(query).scalars()), owner, now + lease_s)
+
+
+def delivery_key(document_uid: str, destination: str) -> str:
+    """The idempotency key of a document's delivery."""
+    return f"deliver:{document_uid}:{destination}"
+
+
+def delivery_state(conn: Connection, document_uid: str, destination: str) -> JobState | None:
+    """How the delivery of a document stands; None where there is none."""
+    key = delivery_key(document_uid, destination)
+    found = conn.execute(select(jobs.c.state).where(jobs.c.idempotency_key == key)).scalar_one_or_none()
+    return JobState(found) if found else None
 
 
 def hold_back(db: Database, queue: str, error: str, give_up_s: float, now: float) -> int:
@@ -62,6 +80,7 @@ def hasten(db: Database, queue: str, now: float) -> int:
     """A destination is back: what waits for a later try is due now. How many were."""
     waiting = (_of(queue), jobs.c.state == JobState.QUEUED.value, jobs.c.not_before > now)
     with db.write() as conn:
+        announce(conn, delivery_topic(queue))
         return conn.execute(update(jobs).where(*waiting).values(not_before=now)).rowcount
 
 
@@ -70,6 +89,7 @@ def rerun_dead(db: Database, queue: str, now: float) -> int:
     dead = (_of(queue), jobs.c.state == JobState.DEAD.value)
     fresh = {"state": JobState.QUEUED.value, "not_before": now, "first_error_at": None, "done_at": None, "unfinished": 0}
     with db.write() as conn:
+        announce(conn, delivery_topic(queue))
         return conn.execute(update(jobs).where(*dead).values(**fresh)).rowcount
 
 

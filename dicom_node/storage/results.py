@@ -57,7 +57,7 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRow:
-    """A saved document."""
+    """A saved document. ``purged_at``: when retention removed its file; None while it is there."""
 
     uid: str
     kind: str
@@ -72,6 +72,7 @@ class DocumentRow:
     sop_class_uid: str = ""
     series_uid: str = ""
     held: str = ""
+    purged_at: float | None = None
 
 
 def save_result(conn: Connection, result: NewResult, now: float) -> None:
@@ -94,7 +95,7 @@ def results_of(conn: Connection, study_uid: str) -> tuple[ResultRow, ...]:
 
 def save_document(conn: Connection, document: NewDocument, now: float) -> None:
     """Save a document; one already there under the same UID is replaced."""
-    _put(conn, documents, {"uid": document.uid}, {**asdict(document), "created_at": now})
+    _put(conn, documents, {"uid": document.uid}, {**asdict(document), "created_at": now, "purged_at": None})
 
 
 def load_document(conn: Connection, uid: str) -> DocumentRow | None:

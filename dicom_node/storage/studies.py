@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, text, update
 
 from dicom_node.errors import StorageError
+from dicom_node.storage.paths import digest
 from dicom_node.storage.prepared import run
 from dicom_node.storage.tables import studies
 
@@ -32,6 +33,7 @@ class StudyRow:
     host: str
 
 
+_HOLD = text("SELECT pg_advisory_xact_lock(:key)")
 _PATIENT = select(studies.c.patient_digest).where(studies.c.study_uid == bindparam("wanted")).with_for_update()
 _ADD = (
     update(studies)
@@ -69,6 +71,28 @@ def list_studies(conn: Connection, limit: int = 100) -> tuple[StudyRow, ...]:
     return tuple(_study(row) for row in conn.execute(query).mappings())
 
 
+def page_of_studies(conn: Connection, before: float | None, limit: int) -> tuple[StudyRow, ...]:
+    """The latest first, those with their last instance before ``before``. Reads no more rows than twice ``limit``."""
+    found: list[StudyRow] = []
+    for dirty in (True, False):  # in the order of the index on both columns
+        query = select(studies).where(studies.c.dirty.is_(dirty)).order_by(studies.c.last_instance_at.desc()).limit(limit)
+        if before is not None:
+            query = query.where(studies.c.last_instance_at < before)
+        found += [_study(row) for row in conn.execute(query).mappings()]
+    return tuple(sorted(found, key=lambda one: -one.last_instance_at)[:limit])
+
+
+def studies_named(conn: Connection, study_uids: Collection[str]) -> tuple[StudyRow, ...]:
+    """Those of these that there are, the latest first."""
+    query = select(studies).where(studies.c.study_uid.in_(study_uids)).order_by(studies.c.last_instance_at.desc())
+    return tuple(_study(row) for row in conn.execute(query).mappings())
+
+
+def count_dirty(conn: Connection) -> int:
+    """How many studies have instances that no revision covers yet."""
+    return conn.execute(select(func.count()).select_from(studies).where(studies.c.dirty.is_(True))).scalar_one()
+
+
 def dirty_studies(conn: Connection) -> tuple[StudyRow, ...]:
     """Those with instances that no revision covers yet, the longest quiet first."""
     query = select(studies).where(studies.c.dirty.is_(True)).order_by(studies.c.last_instance_at)
@@ -85,8 +109,12 @@ def lock_study(conn: Connection, study_uid: str) -> StudyRow | None:
 def patients_of(conn: Connection, study_uids: Collection[str]) -> dict[str, str]:
     """The patient digests of those studies that there are.
 
-    Held until the transaction ends, and taken in one order everywhere, so that no two processes wait for each other.
+    All are held until the transaction ends, also those that there are not yet, which several listeners may be about to make;
+    and taken in one order everywhere, so that no two processes wait for each other.
     """
+    if conn.dialect.name == "postgresql":
+        for key in sorted({_lock_key(uid) for uid in study_uids}):
+            conn.execute(_HOLD, {"key": key})
     found = {uid: run(conn, _PATIENT, [{"wanted": uid}]).scalar() for uid in sorted(study_uids)}
     return {uid: str(patient) for uid, patient in found.items() if patient is not None}
 
@@ -127,6 +155,11 @@ def restart_quiet_time(conn: Connection, now: float) -> None:
     conn.execute(
         update(studies).where(studies.c.dirty.is_(True), studies.c.last_instance_at > now).values(last_instance_at=now)
     )
+
+
+def _lock_key(study_uid: str) -> int:
+    """64 bits, signed."""
+    return int(digest(study_uid)[:16], 16) - (1 << 63)
 
 
 def _study(row: RowMapping) -> StudyRow:

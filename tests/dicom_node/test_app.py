@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from dicom_node import app
 from dicom_node.app import delivering, working
-from dicom_node.delivery.destinations import lease_seconds
+from dicom_node.delivery.destinations import patience_seconds
 from dicom_node.errors import SettingsError
 from dicom_node.routing import StudyFacts
 from dicom_node.settings import DicomDestination, FolderDestination, Settings
@@ -56,9 +56,9 @@ def test_a_missing_bundle_is_told_before_anything_starts(tmp_path: Path) -> None
 
 def test_a_lease_outlasts_the_slowest_delivery() -> None:
     slow = DicomDestination(kind="dicom", host="127.0.0.1", port=104, ae_title="SLOW", timeout_s=300)
-    assert lease_seconds([slow]) > 3 * slow.timeout_s
-    assert lease_seconds([]) > 60
-    assert lease_seconds([FolderDestination(kind="folder", path=Path("out"))]) > 60
+    assert patience_seconds([slow]) > 3 * slow.timeout_s
+    assert patience_seconds([]) > 60
+    assert patience_seconds([FolderDestination(kind="folder", path=Path("out"))]) > 60
 
 
 def test_deliveries_without_a_destination_are_told(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_node import logs
@@ -71,6 +71,7 @@ def test_the_level_decides_what_comes_out(capsys: pytest.CaptureFixture[str], le
     assert len(capsys.readouterr().err.splitlines()) == count
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text()))
 def test_nothing_but_listed_keys_passes(entry: dict[str, str]) -> None:
     passed = logs.only_allowed_keys(None, "info", dict(entry))
@@ -83,3 +84,25 @@ def test_nothing_but_listed_keys_passes(entry: dict[str, str]) -> None:
 )
 def test_no_key_of_a_person_is_on_the_list(key: str) -> None:
     assert key not in logs.ALLOWED_KEYS
+
+
+def test_the_same_warning_is_written_once_in_half_a_minute_and_then_counted() -> None:
+    now = 100.0
+    without = logs.NoRepeats(lambda: now)
+
+    def write(**entry: str) -> dict[str, object] | None:
+        try:
+            return dict(without(None, "", {"level": "warning", "timestamp": str(now), **entry}))
+        except structlog.DropEvent:
+            return None
+
+    assert write(event="away") is not None
+    assert [write(event="away") for _ in range(3)] == [None] * 3
+    assert write(event="away", destination="pacs") is not None
+    assert write(event="away", level="info") is not None
+    assert write(event="away", level="info") is not None
+    now += 31
+    told = write(event="away")
+    assert told is not None
+    assert told["count"] == 3
+    assert write(event="away") is None

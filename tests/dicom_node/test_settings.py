@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as settings_of_tests
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -48,7 +49,14 @@ def write(folder: Path, text: str) -> Path:
 
 BAD = {
     "unknown key, near a known one": ("listner: {}", ["key 'listner' is not a setting", "Did you mean 'listener'?"]),
-    "unknown key, near none": ("zzz: 1", ["key 'zzz' is not a setting", "Allowed here: data, database, mode"]),
+    "a password in the address": (
+        "database: postgresql://node:s3cret@db/wetread",
+        ["key 'database' holds a password", "database_password_file", "WETREAD_DATABASE"],
+    ),
+    "unknown key, near none": (
+        "zzz: 1",
+        ["key 'zzz' is not a setting", "Allowed here: data, database, database_password_file, mode"],
+    ),
     "unknown key below": (
         "listener: {prot: 104}",
         ["key 'listener.prot'", "Did you mean 'port'?", "Allowed here: ae_title, host, port"],
@@ -298,6 +306,7 @@ def test_a_token_never_shows_in_a_message(tmp_path: Path) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@settings_of_tests(deadline=None)  # the first example may pay for imports
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda kids: st.lists(kids) | st.dictionaries(st.text(), kids)
@@ -308,3 +317,20 @@ def test_any_tree_in_the_file_is_settings_or_a_settings_error(tmp_path_factory: 
     file.write_text(yaml.safe_dump({"listener": tree, "destinations": {"x": tree}, "readings": tree}), "utf-8")
     with contextlib.suppress(SettingsError):
         load_settings(file)
+
+
+@pytest.mark.parametrize("text", ["", "two\nlines\n", None], ids=["empty", "two lines", "no file"])
+def test_a_password_file_must_hold_one_line(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "password").write_text(text)
+    file = tmp_path / "node.yaml"
+    file.write_text("database_password_file: password\n", "utf-8")
+    with pytest.raises(SettingsError, match="database_password_file"):
+        load_settings(file).database_password()
+
+
+def test_a_password_comes_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    file = tmp_path / "node.yaml"
+    file.write_text("database_password_file: password\n", "utf-8")
+    assert load_settings(file).database_password() == "s3cret"

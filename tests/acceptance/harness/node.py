@@ -63,6 +63,8 @@ def environment() -> dict[str, str]:
 class Node:
     """A node in its own folder. It may be killed and started again: what it holds stays."""
 
+    part = "serve"  # the command that is started
+
     def __init__(self, folder: Path, destinations: Mapping[str, Any] | None = None, **changes: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -95,7 +97,7 @@ class Node:
     def start(self) -> None:
         """Start and wait until it answers C-ECHO (its worker may still be loading)."""
         self._starts += 1
-        command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", self.config]
+        command = [sys.executable, "-m", "dicom_node.cli", self.part, "--config", self.config]
         env = environment()
         self._running = running = Running("the node", command, self.folder / f"node-{self._starts}.log", env)
         wait_for("the node to answer C-ECHO", self.answers, seconds=START_S)
@@ -123,9 +125,9 @@ class Node:
         return found
 
     def whole(self) -> dict[str, int]:
-        """Its processes when all three run; else nothing."""
+        """Its processes when all that a node needs run; else nothing."""
         parts = self.parts()
-        return parts if len(parts) == 3 else {}
+        return parts if {self.part, "work", "deliver"} <= parts.keys() else {}
 
     def wait_until_working(self) -> dict[str, int]:
         """Wait until the models are loaded; returns its processes."""

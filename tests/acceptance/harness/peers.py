@@ -128,9 +128,7 @@ class FhirServer:
         node = shutil.which("node")
         if node is None:
             pytest.skip("no FHIR server: Node.js is not installed")
-        source = Path(os.environ.get("WETREAD_FHIR_SERVER") or ROOT.parent / "shared" / "peers" / "fhir" / "server.mjs")
-        if not source.is_file():
-            pytest.skip("no FHIR server: WETREAD_FHIR_SERVER names none, nor is one at ../shared/peers/fhir/server.mjs")
+        source = self._source()
         packages = ROOT / ".venv" / "fhir-peer"
         if not (packages / "node_modules" / "@medplum" / "fhir-router").is_dir():
             pytest.skip("no FHIR server: its npm packages are not in .venv/fhir-peer; run tests/acceptance/install_peers.sh")
@@ -140,8 +138,17 @@ class FhirServer:
         self.url = f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "fhir.log"
-        self._command = [node, *_flags(node), self._script, str(self.port)]
+        self._command = [node, *_flags(node), self._script, str(self.port), *self._arguments(folder)]
         self._running: Running | None = None
+
+    def _source(self) -> Path:
+        source = Path(os.environ.get("WETREAD_FHIR_SERVER") or ROOT.parent / "shared" / "peers" / "fhir" / "server.mjs")
+        if not source.is_file():
+            pytest.skip("no FHIR server: WETREAD_FHIR_SERVER names none, nor is one at ../shared/peers/fhir/server.mjs")
+        return source
+
+    def _arguments(self, _folder: Path) -> tuple[object, ...]:
+        return ()
 
     def start(self) -> None:
         self._log.unlink(missing_ok=True)

@@ -52,21 +52,22 @@ def outcome(dataset: Dataset) -> str:
 
 
 def images(dataset: Dataset) -> set[str]:
-    """SOP Instance UIDs that content items refer to."""
+    """SOP Instance UIDs of the images that content items refer to."""
     return {
         str(reference.ReferencedSOPInstanceUID)
         for item in items(dataset)
-        if item.ValueType in ("IMAGE", "COMPOSITE", "WAVEFORM")
+        if item.ValueType in ("IMAGE", "WAVEFORM")
         for reference in item.ReferencedSOPSequence
     }
 
 
 def evidence(dataset: Dataset) -> set[str]:
-    """SOP Instance UIDs that the document lists as its evidence (PS3.3 C.17.2.3)."""
+    """SOP Instance UIDs that the document lists as its evidence (PS3.3 C.17.2.3), but for the findings that a draft names."""
     return {
         str(reference.ReferencedSOPInstanceUID)
         for sequence in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
         for study in dataset.get(sequence, [])
         for series in study.ReferencedSeriesSequence
         for reference in series.ReferencedSOPSequence
+        if reference.ReferencedSOPClassUID != FINDINGS
     }

@@ -36,12 +36,15 @@ def test_head_is_the_newest_revision_of_the_folder() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
 
 
-def test_a_commit_is_synchronous_and_in_write_ahead_mode(db: Database) -> None:
+def test_a_commit_is_synchronous_and_in_write_ahead_mode(tmp_path: Path) -> None:
+    """Of PostgreSQL, see test_postgres.py."""
+    db = Database.open(tmp_path / "node.sqlite")
     with db.read() as conn:
         pragmas = {
             name: conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    db.close()
 
 
 def test_opening_a_current_database_does_not_load_alembic(tmp_path: Path) -> None:

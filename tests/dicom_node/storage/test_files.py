@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dicom_node.errors import StorageError, StorageFull
 from dicom_node.storage import files as module
 from dicom_node.storage.files import FileStore
-from dicom_node.storage.owner import current_owner, host_name, owner_alive
+from dicom_node.storage.owner import current_owner, owner_alive, owner_alive_here, place
 
 
 @pytest.fixture
@@ -72,12 +72,13 @@ def test_a_stored_path_outside_the_root_is_refused(store: FileStore, relative: s
         store.path(relative)
 
 
-def test_a_document_is_replaced_in_one_step(store: FileStore) -> None:
+def test_a_document_is_never_overwritten_by_other_bytes(store: FileStore) -> None:
     first = store.write_document("2.25.1", b"one", ".json")
     second = store.write_document("2.25.1", b"two!", ".json")
-    assert first.path == second.path
+    assert store.write_document("2.25.1", b"one", ".json") == first
+    assert store.path(first.path).read_bytes() == b"one"
     assert store.path(second.path).read_bytes() == b"two!"
-    assert _all(store) == {second.path}
+    assert _all(store) == {first.path, second.path}
 
 
 @pytest.mark.parametrize(("free", "refused"), [(99, True), (100, False), (101, False)])
@@ -141,14 +142,47 @@ def test_an_owner_lives_as_long_as_its_process() -> None:
     assert owner_alive(current_owner("worker-1"))
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     start = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    owner = f"{host_name()}:{child.pid}:{start}"
+    owner = f"{place()}:{child.pid}:{start}"
     assert owner_alive(owner)
-    assert not owner_alive(f"{host_name()}:{child.pid}:{int(start) + 1}")
+    assert not owner_alive(f"{place()}:{child.pid}:{int(start) + 1}")
     child.kill()
     child.communicate()
     assert not owner_alive(owner)
 
 
-@pytest.mark.parametrize("owner", ["elsewhere:1:2", "", "nonsense"])
-def test_of_other_hosts_nothing_is_known(owner: str) -> None:
-    assert owner_alive(owner)
+_HOST, _NAMESPACE, _BOOT = place().split("~")
+
+
+@pytest.mark.parametrize(
+    ("owner", "anywhere", "here"),
+    [
+        pytest.param("elsewhere~11111111~22222222:1:2", True, True, id="another host"),
+        pytest.param(f"{_HOST}~11111111~{_BOOT}:1:2", True, True, id="another container of the same name"),
+        pytest.param(f"{_HOST}~{_NAMESPACE}~22222222:1:2", True, False, id="the same name and another boot"),
+        pytest.param(f"{_HOST}~{_NAMESPACE}~{_BOOT}:1:2", False, False, id="here, and gone"),
+        pytest.param(f"{_HOST}:1:2", True, True, id="of version 0.1.0"),
+        pytest.param("", True, True, id="nobody"),
+        pytest.param("nonsense", True, True, id="no owner at all"),
+    ],
+)
+def test_of_processes_elsewhere_nothing_is_known(owner: str, anywhere: bool, here: bool) -> None:
+    assert (owner_alive(owner), owner_alive_here(owner)) == (anywhere, here)
+
+
+def test_an_owner_fits_its_column_and_a_file_name() -> None:
+    longest = current_owner("deliver") + ":" + 64 * "x"
+    assert len(longest) <= 160
+    assert "/" not in current_owner()
+
+
+def test_a_process_in_a_container_of_the_same_name_is_another_owner() -> None:
+    """With a process-id namespace of its own: the same host name, the same numbers, and still somebody else."""
+    program = "from dicom_node.storage.owner import current_owner; print(current_owner())"
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program]
+    made = subprocess.run(inside, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no namespaces here: {made.stderr.strip()}")
+    there = made.stdout.strip()
+    assert there.split("~")[0] == place().split("~")[0]
+    assert there.split(":")[0] != place()
+    assert owner_alive(there)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from pathlib import Path
+from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -193,15 +194,15 @@ def test_an_orderly_stop_gives_back_without_blame(db: Database) -> None:
     assert again.unfinished == 1
 
 
-def _claim_and_die(path: str) -> None:
-    database = Database.open(path)
+def _claim_and_die(url: str) -> None:
+    database = Database.open(url)
     assert _claim(database, 0.0, current_owner(), lease_s=1e9)
     os._exit(9)
 
 
-def test_leases_of_dead_processes_are_freed_at_once(db: Database, tmp_path: Path) -> None:
+def test_leases_of_dead_processes_are_freed_at_once(db: Database, db_url: str) -> None:
     _add(db, _job("dead's"), _job("mine"))
-    child = multiprocessing.get_context("spawn").Process(target=_claim_and_die, args=(str(tmp_path / "node.sqlite"),))
+    child = multiprocessing.get_context("spawn").Process(target=_claim_and_die, args=(db_url,))
     child.start()
     child.join()
     assert child.exitcode == 9
@@ -210,8 +211,8 @@ def test_leases_of_dead_processes_are_freed_at_once(db: Database, tmp_path: Path
     assert _keys(_claim(db, 0.0, "b", limit=5)) == ["dead's"]
 
 
-def _work(path: str, name: str) -> list[str]:
-    database, done = Database.open(path), []
+def _work(url: str, name: str) -> list[str]:
+    database, done = Database.open(url), []
     while batch := _claim(database, 1.0, name, limit=7, lease_s=60.0):
         for job in batch:
             _complete(database, job, name)
@@ -220,23 +221,24 @@ def _work(path: str, name: str) -> list[str]:
     return done
 
 
-def test_processes_share_the_work_and_double_none(db: Database, tmp_path: Path) -> None:
+def test_processes_share_the_work_and_double_none(db: Database, db_url: str) -> None:
     keys = [f"k{number}" for number in range(150)]
     with db.write() as conn:
         for key in keys:
             enqueue(conn, _job(key), 0.0)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        path = str(tmp_path / "node.sqlite")
-        done = [key for part in pool.starmap(_work, [(path, "a"), (path, "b")]) for key in part]
+        done = [key for part in pool.starmap(_work, [(db_url, "a"), (db_url, "b")]) for key in part]
     assert sorted(done) == sorted(keys)
 
 
 class JobModel(RuleBasedStateMachine):
-    """The table against a plain model: who holds what, and what is over."""
+    """The table against a plain model: who holds what, and what is over. ``address`` gives a new database for each run."""
+
+    address: ClassVar[Callable[[], str]]
 
     @initialize()
     def open(self) -> None:
-        self.db = Database.open(Path(os.environ["PYTEST_JOB_MODEL"]) / f"{os.urandom(8).hex()}.sqlite", synchronous="OFF")
+        self.db = Database.open(JobModel.address(), synchronous="OFF")
         self.now = 0.0
         self.count = 0
         self.given: list[tuple[str, Job]] = []  # every lease ever given
@@ -306,8 +308,8 @@ class JobModel(RuleBasedStateMachine):
         self.db.close()
 
 
-def test_the_table_behaves_like_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_JOB_MODEL", str(tmp_path))
+def test_the_table_behaves_like_its_model(new_url: Callable[[], str]) -> None:
+    JobModel.address = staticmethod(new_url)
     JobModel.TestCase.settings = settings(
         max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
