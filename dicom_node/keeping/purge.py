@@ -180,7 +180,7 @@ class Purger:
             with contextlib.suppress(OSError):  # other files lie there still
                 folder.rmdir()
                 folder = folder.parent
-        with contextlib.suppress(FileNotFoundError), translated(folder):
+        with translated(folder), contextlib.suppress(FileNotFoundError):  # a purge that was killed had come further
             sync_folder(folder)
 
 

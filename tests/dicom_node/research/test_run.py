@@ -23,6 +23,10 @@ ROOT = Path(__file__).parents[3]
 # An AF_UNIX socket may be made by a library that asks what the machine is; nothing may be reached by name or address.
 _GUARDED = """
 import os, sys
+try:
+    import urllib3  # pydicom loads it where it is installed, and it tries at import whether there is IPv6
+except ImportError:
+    pass
 FORBIDDEN = {"socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}
 def forbid(event, _args):
     if event in FORBIDDEN:
