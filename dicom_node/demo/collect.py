@@ -22,6 +22,7 @@ from dicom_node.storage.studies import get_study
 from inference.reading import Reading
 from reporting.context import DocumentKind
 from reporting.text import sr_text
+from reporting.uids import is_preliminary
 
 # Heat maps come only where something was found
 ALWAYS: Final = (DocumentKind.FINDINGS_SR, DocumentKind.DRAFT_SR, DocumentKind.PDF, DocumentKind.FHIR_BUNDLE)
@@ -44,7 +45,7 @@ def collect(db: Database, delivered: Path, out: Path, study: DemoStudy) -> CameB
     with db.read() as connection:
         row = get_study(connection, study.study_uid)
         results = results_of(connection, study.study_uid)
-        documents = documents_of(connection, study.study_uid)
+        documents = tuple(d for d in documents_of(connection, study.study_uid) if not is_preliminary(d.uid))
     if row is None or not results:
         raise StorageError(f"{study.title}: the node has no result for it")
     sends = list_jobs(db, kind=JobKind.DELIVER, study_uid=study.study_uid, limit=1000)

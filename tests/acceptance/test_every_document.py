@@ -81,12 +81,17 @@ def test_validators_pass_what_came_back(came: Came, tmp_path: Path) -> None:
         assert dcmtk.dciodvfy(path).lines(r"^Error") == [], one.dataset.SOPClassUID.name
 
 
-def test_the_record_system_acknowledged_one_message(came: Came) -> None:
-    (message,) = came.messages
-    assert str(message["MSH.F5"]) == "RIS"
-    findings = [segment for segment in message.segments("OBX") if str(segment(4)) == "pneumothorax"]
-    assert "Present" in str(findings[0](5))
-    assert str(findings[0](11)) == "R"
+def test_the_record_system_has_the_finding_at_once_and_then_the_whole_report_of_the_same_order(came: Came) -> None:
+    *early, whole = came.messages
+    assert len(early) <= 1  # none where the draft was written sooner than the findings were sent
+    for message in came.messages:
+        assert str(message["MSH.F5"]) == "RIS"
+        findings = [segment for segment in message.segments("OBX") if str(segment(4)) == "pneumothorax"]
+        assert "Present" in str(findings[0](5))
+        assert str(findings[0](11)) == "R"
+        assert [str(message.segment("OBR")(n)) for n in (2, 3, 4)] == [str(whole.segment("OBR")(n)) for n in (2, 3, 4)]
+    assert all(len(message.segments("OBX")) < len(whole.segments("OBX")) for message in early)
+    assert len({str(message["MSH.F10"]) for message in came.messages}) == len(came.messages)
 
 
 def test_the_folder_holds_the_same_bytes(came: Came) -> None:
@@ -94,4 +99,4 @@ def test_the_folder_holds_the_same_bytes(came: Came) -> None:
     assert names == Counter([*PICTURES, "fhir-bundle", "hl7-oru"])
     (kept,) = came.archive.glob("hl7-oru-*.hl7")
     fields = kept.read_bytes().decode().split("\r")[0].split("|")
-    assert str(came.messages[0]["MSH.F10"]) == fields[9]
+    assert str(came.messages[-1]["MSH.F10"]) == fields[9]
