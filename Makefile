@@ -43,7 +43,7 @@ unit: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests --ignore tests/acceptance
 
 acceptance: setup peers
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile tests/acceptance  # they wait more than they compute
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests/acceptance  # they wait more than they compute
 
 format: setup
 	$(BIN)/ruff format .
