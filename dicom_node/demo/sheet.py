@@ -28,7 +28,7 @@ _FINDINGS_X: Final = _MARGIN + _FILM + 60
 _FINDINGS_WIDTH: Final = 520
 _DRAFT_X: Final = _FINDINGS_X + _FINDINGS_WIDTH + 48
 _LINE: Final = 28
-_SHOWN: Final = 14
+_SHOWN: Final = 13
 
 _PAGE, _CARD, _EDGE = "#0d1117", "#161b22", "#2b3340"
 _WHITE, _GREY, _FAINT = "#f0f3f6", "#aab4c0", "#6b7684"
