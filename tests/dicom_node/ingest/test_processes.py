@@ -168,6 +168,7 @@ def test_one_that_is_stopped_gets_no_more_and_is_replaced(start: Start, monkeypa
     listeners = start(2)
     stopped = listeners.running()[0]
     os.kill(stopped, signal.SIGSTOP)
+    _until(lambda: Path(f"/proc/{stopped}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     Peer.call(listeners.port)  # it may be given one, which it does not take
     for _ in range(4):
         Peer.associated(listeners.port).release()
