@@ -34,8 +34,8 @@ from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import NewInstance, record_instance
 from dicom_node.storage.jobs import Job, JobKind, JobState, NewJob, enqueue, list_jobs
-from dicom_node.work.requests import request_of
-from dicom_node.worker import READ_QUEUE, Worker, WorkerOptions
+from dicom_node.worker.requests import request_of
+from dicom_node.worker.worker import READ_QUEUE, Worker, WorkerOptions
 from inference.engine import Engine
 from inference.options import EngineOptions
 from inference.phantoms import bundle_folder

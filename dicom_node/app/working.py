@@ -26,7 +26,7 @@ from dicom_node.supervisor import stop_on_signal
 from inference.errors import DeviceLost, InferenceError
 
 if TYPE_CHECKING:
-    from dicom_node.work.options import WorkerOptions
+    from dicom_node.worker.options import WorkerOptions
     from inference.engine import Engine
 
 PATIENCE_S: Final = 60.0  # for a database that starts with the node
@@ -78,7 +78,7 @@ def _loaded(settings: Settings) -> dict[str, Engine]:
 def read_until(stop: threading.Event, settings: Settings, db: Database, engines: Mapping[str, Engine]) -> int:
     """Read studies with these models until ``stop`` is set or the device is lost; the exit status."""
     from dicom_node.pixels.reader import PixelReader
-    from dicom_node.worker import Worker
+    from dicom_node.worker.worker import Worker
 
     routes, files, owner = live_routes(settings, db), open_files(settings), current_owner("work")
     with PixelReader(pixel_options(settings)) as pixels:
@@ -95,7 +95,7 @@ def read_until(stop: threading.Event, settings: Settings, db: Database, engines:
 
 def worker_options(settings: Settings) -> WorkerOptions:
     """What the settings tell a worker. Raises SettingsError."""
-    from dicom_node.work.options import WorkerOptions
+    from dicom_node.worker.options import WorkerOptions
 
     own = settings.work
     same = ("lease_seconds", "max_attempts", "retry_seconds", "poll_seconds", "batch", "batch_seconds", "ageing_seconds")

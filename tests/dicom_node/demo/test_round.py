@@ -34,7 +34,7 @@ from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import NewInstance, record_instance
 from dicom_node.storage.jobs import JobKind, claim
 from dicom_node.storage.results import DocumentRow
-from dicom_node.worker import Worker, WorkerOptions
+from dicom_node.worker.worker import Worker, WorkerOptions
 from inference.reading import UseMode
 from reporting.options import DocumentOptions
 from tests.support import GreyReader

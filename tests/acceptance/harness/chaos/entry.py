@@ -51,7 +51,7 @@ def synthetic(seconds: float) -> None:
 def recorded(file: Path) -> None:
     """Every step that the worker measures, and each commit of a whole reading."""
     from dicom_node import measures
-    from dicom_node.work.saving import Saver
+    from dicom_node.worker.saving import Saver
 
     add, save, out = measures.Measures._add, Saver.save, file.open("a", buffering=1)
 

@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 
 from dicom_node.errors import describe
-from dicom_node.work.flight import Flight, Next
-from dicom_node.work.stages import Stages
+from dicom_node.worker.flight import Flight, Next
+from dicom_node.worker.stages import Stages
 
 _PREPARERS: Final = 2  # studies decoded at once, each by several decoder processes
 _log = structlog.get_logger()

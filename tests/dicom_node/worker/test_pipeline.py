@@ -14,11 +14,11 @@ from dicom_node.pixels import PixelReader
 from dicom_node.storage.events import EventKind, list_events
 from dicom_node.storage.jobs import UNFINISHED_LIMIT, JobKind, JobState, claim, complete, rerun
 from dicom_node.storage.results import results_of
-from dicom_node.work.watchdog import STATUS, Step, Watchdog
-from dicom_node.worker import READ_QUEUE, Worker
+from dicom_node.worker.watchdog import STATUS, Step, Watchdog
+from dicom_node.worker.worker import READ_QUEUE, Worker
 from inference.errors import DeviceFull, DeviceLost
 from inference.stages import Study, Triaged
-from tests.dicom_node.work.site import DraftingReader, Site, images_of
+from tests.dicom_node.worker.site import DraftingReader, Site, images_of
 
 
 def until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -112,7 +112,7 @@ def test_a_slow_study_holds_up_no_other(site: Site, monkeypatch: pytest.MonkeyPa
             gate.wait(60)
         return prepare(request, pixels, bounds)
 
-    monkeypatch.setattr("dicom_node.work.stages.prepare", held_up)
+    monkeypatch.setattr("dicom_node.worker.stages.prepare", held_up)
     with Run(site.worker(DraftingReader())):
         until(done(site, *quick))
         assert site.job(slow).state is JobState.LEASED

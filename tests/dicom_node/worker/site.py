@@ -16,7 +16,7 @@ from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import NewInstance, record_instance
 from dicom_node.storage.jobs import Job, JobKind, NewJob, enqueue, list_jobs
 from dicom_node.storage.results import DocumentRow, documents_of, results_of
-from dicom_node.worker import READ_QUEUE, Worker, WorkerOptions
+from dicom_node.worker.worker import READ_QUEUE, Worker, WorkerOptions
 from inference.reading import DraftReport, Reading, UseMode
 from inference.stages import DRAFT_FOLLOWS, Study, Triaged
 from reporting.context import DocumentKind

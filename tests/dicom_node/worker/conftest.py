@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
-from tests.dicom_node.work.site import Site
+from tests.dicom_node.worker.site import Site
 
 
 @pytest.fixture

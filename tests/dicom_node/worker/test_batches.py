@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.work.batches import BatchSize, in_batches
+from dicom_node.worker.batches import BatchSize, in_batches
 from inference.errors import DeviceFull, DeviceLost
 
 

@@ -19,13 +19,13 @@ from dicom_node.storage.files import FileStore
 from dicom_node.storage.jobs import Job, Priority, heartbeat, release
 from dicom_node.storage.reading_claims import Wish, claim_readings
 from dicom_node.storage.suspects import free_suspects
-from dicom_node.work.ending import Endings
-from dicom_node.work.flight import Flight, StagedReader
-from dicom_node.work.options import WorkerOptions as WorkerOptions
-from dicom_node.work.pipeline import Pipeline
-from dicom_node.work.saving import Saver
-from dicom_node.work.stages import Parts, Stages
-from dicom_node.work.watchdog import Step, Watchdog
+from dicom_node.worker.ending import Endings
+from dicom_node.worker.flight import Flight, StagedReader
+from dicom_node.worker.options import WorkerOptions as WorkerOptions
+from dicom_node.worker.pipeline import Pipeline
+from dicom_node.worker.saving import Saver
+from dicom_node.worker.stages import Parts, Stages
+from dicom_node.worker.watchdog import Step, Watchdog
 
 READ_QUEUE: Final = "read"
 _log = structlog.get_logger()

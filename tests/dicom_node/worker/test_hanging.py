@@ -8,13 +8,13 @@ import sys
 
 from dicom_node.storage.events import EventKind, Severity, list_events
 from dicom_node.storage.jobs import JobState
-from dicom_node.work.watchdog import STATUS
-from tests.dicom_node.work.site import DraftingReader, Site
+from dicom_node.worker.watchdog import STATUS
+from tests.dicom_node.worker.site import DraftingReader, Site
 
 
 def test_a_model_that_hangs_ends_its_process_and_the_next_reads_each_study_alone(site: Site) -> None:
     studies = [site.add(seed) for seed in range(2)]
-    command = [sys.executable, "-m", "tests.dicom_node.work.hanging", str(site.files.root), "1"]
+    command = [sys.executable, "-m", "tests.dicom_node.worker.hanging", str(site.files.root), "1"]
     ended = subprocess.run(command, timeout=120, check=False, capture_output=True, text=True, env=dict(os.environ))
     assert ended.returncode == STATUS, ended.stderr[-2000:]
     assert "a step hangs" in ended.stdout + ended.stderr

@@ -24,7 +24,7 @@ from dicom_node.storage.files import FileStore
 from dicom_node.storage.instances import NewInstance, instances_of, record_instance
 from dicom_node.storage.jobs import Job, JobKind, JobState, NewJob, claim, enqueue, get_job, list_jobs
 from dicom_node.storage.results import documents_of, results_of
-from dicom_node.worker import READ_QUEUE, Worker, WorkerOptions
+from dicom_node.worker.worker import READ_QUEUE, Worker, WorkerOptions
 from inference.errors import DeviceError
 from inference.reading import Decision, Frame, Reading, Skipped, UseMode
 from reporting.context import Document, DocumentKind, Fault
@@ -325,7 +325,7 @@ def test_a_failure_inside_the_transaction_leaves_nothing_half_done(node: Node, m
         raise LeaseLost("taken")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dicom_node.work.saving.complete", fail)
+        patch.setattr("dicom_node.worker.saving.complete", fail)
         node.worker(GreyReader(UseMode.ASSIST)).step()
     assert node.saved() == (0, 0, 0)
 
@@ -408,7 +408,7 @@ def test_a_revision_is_told_what_it_replaces(node: Node, monkeypatch: pytest.Mon
         told.append(request.predecessors)
         return prepare(request, pixels, bounds)
 
-    monkeypatch.setattr("dicom_node.work.stages.prepare", listening)
+    monkeypatch.setattr("dicom_node.worker.stages.prepare", listening)
     worker = node.worker(GreyReader(UseMode.ASSIST))
     assert worker.step()
     payload = {"reading": "chest_xray", "revision": 2, "destinations": []}

@@ -8,7 +8,7 @@ from dicom_node import measures
 from dicom_node.errors import LeaseLost, StorageBusy, StorageError, describe
 from dicom_node.storage.database import Database
 from dicom_node.storage.jobs import UNFINISHED_LIMIT, Job, bury, postpone, retry_later
-from dicom_node.work.options import WorkerOptions
+from dicom_node.worker.options import WorkerOptions
 
 _AGAIN_S = 1.0  # when another worker still reads an earlier revision
 _log = structlog.get_logger()

@@ -16,7 +16,7 @@ from dicom_node.storage.files import FileStore
 from dicom_node.storage.jobs import Job, JobKind, NewJob, complete, enqueue, hold
 from dicom_node.storage.outbox import delivery_key
 from dicom_node.storage.results import NewDocument, NewResult, save_document, save_result
-from dicom_node.work.options import WorkerOptions
+from dicom_node.worker.options import WorkerOptions
 from inference.reading import Decision, Reading, Urgency, UseMode
 from reporting.context import Document
 

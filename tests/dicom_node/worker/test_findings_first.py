@@ -18,7 +18,7 @@ from dicom_node.storage.results import documents_of
 from inference.errors import DeviceLost
 from inference.reading import Decision, Reading
 from inference.stages import Triaged
-from tests.dicom_node.work.site import DraftingReader, Site
+from tests.dicom_node.worker.site import DraftingReader, Site
 
 FIRST = {"findings-sr", "first fhir-bundle", "first hl7-oru"}
 WHOLE = {"findings-sr", "draft-sr", "fhir-bundle", "hl7-oru"}

@@ -1,4 +1,4 @@
-"""A worker as a process of its own whose model hangs: `python -m tests.dicom_node.work.hanging FOLDER LIMIT_S`."""
+"""A worker as a process of its own whose model hangs: `python -m tests.dicom_node.worker.hanging FOLDER LIMIT_S`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.owner import current_owner
-from dicom_node.worker import Worker
+from dicom_node.worker.worker import Worker
 from inference.stages import Study, Triaged
-from tests.dicom_node.work.site import DraftingReader, Site
+from tests.dicom_node.worker.site import DraftingReader, Site
 
 
 class Hanging(DraftingReader):

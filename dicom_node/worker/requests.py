@@ -15,7 +15,7 @@ from dicom_node.storage.jobs import Job, JobKind, JobState, list_jobs
 from dicom_node.storage.reading_claims import take_back
 from dicom_node.storage.results import DocumentRow, earlier_documents, load_result
 from dicom_node.storage.retention import purged_note
-from dicom_node.work.options import WorkerOptions
+from dicom_node.worker.options import WorkerOptions
 from inference.reading import Reading, Skipped
 from reporting.context import DocumentKind, Predecessor
 from reporting.uids import whole_uid

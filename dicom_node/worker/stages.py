@@ -17,13 +17,13 @@ from dicom_node.pixels.reader import PixelReader
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.jobs import UNFINISHED_LIMIT, Job
-from dicom_node.work.batches import BatchSize, in_batches
-from dicom_node.work.ending import Endings, failures
-from dicom_node.work.flight import Flight, Next, StagedReader
-from dicom_node.work.options import WorkerOptions
-from dicom_node.work.requests import Standing, request_of, saved_findings, standing
-from dicom_node.work.saving import Saver
-from dicom_node.work.watchdog import Watchdog
+from dicom_node.worker.batches import BatchSize, in_batches
+from dicom_node.worker.ending import Endings, failures
+from dicom_node.worker.flight import Flight, Next, StagedReader
+from dicom_node.worker.options import WorkerOptions
+from dicom_node.worker.requests import Standing, request_of, saved_findings, standing
+from dicom_node.worker.saving import Saver
+from dicom_node.worker.watchdog import Watchdog
 from inference.reading import DraftReport, Reading
 from inference.stages import Study, Triaged
 from reporting.context import DocumentKind
