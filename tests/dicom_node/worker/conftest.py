@@ -8,6 +8,7 @@ import pytest
 
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
+from tests.dicom_node.worker.one_study import Node, one_study
 from tests.dicom_node.worker.site import Site
 
 
@@ -15,3 +16,9 @@ from tests.dicom_node.worker.site import Site
 def site(tmp_path: Path) -> Iterator[Site]:
     with closing(Database.open(tmp_path / "node.sqlite", synchronous="OFF")) as db:
         yield Site(db, FileStore(tmp_path))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with one_study(tmp_path) as node:
+        yield node

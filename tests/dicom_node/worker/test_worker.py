@@ -4,135 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from dicom_node.errors import LeaseLost, StorageFull
+from dicom_node.errors import LeaseLost
 from dicom_node.flow import Bounds, Prepared, ReadRequest, prepare
-from dicom_node.phantom_dicom import phantom_dx
 from dicom_node.pixels import PixelReader
 from dicom_node.reading_json import from_json
 from dicom_node.routing import ResultConditions, ResultRule, Routes
-from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, Severity, list_events
-from dicom_node.storage.files import FileStore
-from dicom_node.storage.instances import NewInstance, instances_of, record_instance
-from dicom_node.storage.jobs import Job, JobKind, JobState, NewJob, claim, enqueue, get_job, list_jobs
+from dicom_node.storage.jobs import JobKind, JobState, NewJob, claim, enqueue, list_jobs
 from dicom_node.storage.results import documents_of, results_of
-from dicom_node.worker.worker import READ_QUEUE, Worker, WorkerOptions
-from inference.errors import DeviceError
-from inference.reading import Decision, Frame, Reading, Skipped, UseMode
+from dicom_node.worker.worker import READ_QUEUE
+from inference.reading import UseMode
 from reporting.context import Document, DocumentKind, Fault
 from reporting.documents import build_documents
-from reporting.options import DocumentOptions
+from tests.dicom_node.worker.one_study import Meanwhile, Node
 from tests.support import GreyReader
-
-OWNER = "host:1:1"
-WANTED = {"pacs": ("findings-sr", "draft-sr"), "record": ("fhir-bundle",), "unused": ("findings-sr",)}
-
-
-@dataclass
-class Node:
-    """A node's storage with one study that waits to be read."""
-
-    db: Database
-    files: FileStore
-    study: str
-    job: int
-    routes: Routes = field(default_factory=lambda: Routes(()))
-
-    def worker(self, reader: GreyReader, mode: UseMode = UseMode.ASSIST, **changes: float) -> Worker:
-        values: dict[str, float] = {
-            "lease_seconds": 60,
-            "max_attempts": 3,
-            "retry_seconds": 0.0,
-            "poll_seconds": 0.01,
-            **changes,
-        }
-        options = WorkerOptions(
-            mode=mode,
-            wanted=WANTED,
-            documents=DocumentOptions(software_version="0.1.0"),
-            device_uid="2.25.1",
-            station_name="WETREAD",
-            institution="",
-            **{**values, **changes},  # type: ignore[arg-type]
-        )
-        return Worker(self.db, self.files, lambda _name: reader, options, OWNER, lambda: self.routes)
-
-    def state(self) -> Job:
-        job = get_job(self.db, self.job)
-        assert job is not None
-        return job
-
-    def saved(self) -> tuple[int, int, int]:
-        """How many results, documents and deliveries there are."""
-        with self.db.read() as connection:
-            made = len(results_of(connection, self.study)), len(documents_of(connection, self.study))
-        return (*made, len(list_jobs(self.db, kind=JobKind.DELIVER)))
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    db = Database.open(tmp_path / "node.sqlite", synchronous="OFF")
-    files = FileStore(tmp_path)
-    film = phantom_dx(1, [], size=64)
-    buffer = BytesIO()
-    film.save_as(buffer, enforce_file_format=True)
-    stored = files.write_document("film", buffer.getvalue())
-    study = str(film.StudyInstanceUID)
-    payload = {"reading": "chest_xray", "revision": 1, "destinations": ["pacs", "record"]}
-    with db.write() as connection:
-        record_instance(
-            connection,
-            NewInstance(
-                sop_uid=str(film.SOPInstanceUID),
-                sop_class_uid=str(film.SOPClassUID),
-                series_uid=str(film.SeriesInstanceUID),
-                study_uid=study,
-                transfer_syntax=str(film.file_meta.TransferSyntaxUID),
-                path=stored.path,
-                size=stored.size,
-                sha256=stored.sha256,
-                patient_digest="0",
-            ),
-            time.time(),
-        )
-        enqueue(connection, NewJob(JobKind.READ, READ_QUEUE, f"read:{study}:1", study, payload, priority=0), time.time())
-    (job,) = list_jobs(db)
-    yield Node(db, files, study, job.id)
-    db.close()
-
-
-class Failing(GreyReader):
-    """Fails as told, a number of times."""
-
-    def __init__(self, error: Exception, times: int = 1000) -> None:
-        super().__init__(UseMode.ASSIST)
-        self.error, self.left = error, times
-
-    def read(self, frames: Sequence[Frame], skipped: Sequence[Skipped] = ()) -> Reading:
-        self.left -= 1
-        if self.left >= 0:
-            raise self.error
-        return super().read(frames, skipped)
-
-
-class Meanwhile(GreyReader):
-    """Something happens while the study is being read."""
-
-    def __init__(self, event: Callable[[], None]) -> None:
-        super().__init__(UseMode.ASSIST)
-        self._event = event
-
-    def read(self, frames: Sequence[Frame], skipped: Sequence[Skipped] = ()) -> Reading:
-        self._event()
-        return super().read(frames, skipped)
 
 
 def test_result_documents_and_deliveries_are_saved_with_the_end_of_the_job(node: Node) -> None:
@@ -199,113 +90,6 @@ def test_other_modes_than_assist_queue_no_delivery(node: Node, mode: UseMode) ->
     assert node.state().state is JobState.DONE
 
 
-FAILURES = {
-    "the device": (DeviceError("the device is out of memory"), "DeviceError: the device is out of memory"),
-    "a bug": (KeyError("DOE^JANE"), "KeyError in "),
-    "no memory": (MemoryError(), "MemoryError in "),
-}
-
-
-@pytest.mark.parametrize(("error", "told"), FAILURES.values(), ids=FAILURES.keys())
-def test_a_failed_reading_is_tried_again_and_then_succeeds(node: Node, error: Exception, told: str) -> None:
-    worker = node.worker(Failing(error, times=2))
-    for attempt in (1, 2):
-        assert worker.step()
-        job = node.state()
-        assert (job.state, job.attempts) == (JobState.QUEUED, attempt)
-        assert job.last_error.startswith(told)
-        assert "DOE" not in job.last_error
-        assert node.saved() == (0, 0, 0)
-    assert worker.step()
-    assert node.saved() == (1, 3, 3)
-
-
-def test_after_the_last_attempt_the_study_is_told_as_not_assessable(node: Node) -> None:
-    worker = node.worker(Failing(DeviceError("lost")), max_attempts=3)
-    for _ in range(3):
-        assert worker.step()
-        assert node.saved() == (0, 0, 0)
-    assert worker.step()
-    assert node.state().state is JobState.DONE
-    assert node.saved() == (1, 3, 3)
-    with node.db.read() as connection:
-        reading = from_json(results_of(connection, node.study)[0].reading_json)
-    assert "failed 3 times and was given up" in reading.reason
-    assert {finding.decision for finding in reading.findings} == {Decision.NOT_ASSESSABLE}
-    assert not worker.step()
-
-
-def test_a_full_disk_is_waited_for_and_costs_no_attempt(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = node.worker(GreyReader(UseMode.ASSIST), max_attempts=2)
-    with monkeypatch.context() as full:
-        full.setattr(node.files, "write_document", _no_room)
-        for _ in range(6):
-            assert worker.step()
-            assert node.state().state is JobState.QUEUED
-            assert node.state().last_error.startswith("StorageFull")
-    assert worker.step()
-    assert node.saved() == (1, 3, 3)
-    with node.db.read() as connection:
-        assert from_json(results_of(connection, node.study)[0].reading_json).assessed
-
-
-def _no_room(*_: object) -> None:
-    raise StorageFull("the disk is full")
-
-
-def test_a_study_with_one_file_gone_is_told_as_not_assessable(node: Node) -> None:
-    with node.db.write() as connection:
-        (row,) = instances_of(connection, node.study)
-        kept = {field.name: getattr(row, field.name) for field in fields(NewInstance) if hasattr(row, field.name)}
-        gone = NewInstance(**kept | {"sop_uid": "1.2.3", "path": "gone.dcm", "sha256": "1"})
-        record_instance(connection, gone, time.time())
-    worker = node.worker(GreyReader(UseMode.ASSIST), max_attempts=1)
-    assert worker.step()
-    assert node.saved() == (0, 0, 0)
-    assert worker.step()
-    assert node.state().state is JobState.DONE
-    with node.db.read() as connection:
-        reading = from_json(results_of(connection, node.study)[0].reading_json)
-    assert not reading.assessed
-    assert [skip.reason for skip in reading.skipped] == ["its file cannot be opened on the node"]
-
-
-class Broken(Failing):
-    """Cannot even say that it failed."""
-
-    def refuse(self, reason: str, skipped: Sequence[Skipped] = ()) -> Reading:  # noqa: ARG002
-        raise self.error
-
-
-def test_what_cannot_even_be_refused_is_buried_in_sight(node: Node) -> None:
-    worker = node.worker(Broken(ValueError("x")), max_attempts=1)
-    assert worker.step()
-    assert worker.step()
-    assert node.state().state is JobState.DEAD
-    assert node.state().last_error.startswith("ValueError in ")
-    assert not worker.step()
-
-
-def test_the_wait_doubles(node: Node) -> None:
-    worker = node.worker(Failing(DeviceError("lost")), retry_seconds=1000)
-    before = time.time()
-    worker.step()
-    assert node.state().not_before == pytest.approx(before + 1000, abs=30)
-    assert not worker.step()
-    _due_now(node)
-    worker.step()
-    assert node.state().not_before == pytest.approx(before + 2000, abs=30)
-
-
-def _due_now(node: Node) -> None:
-    from sqlalchemy import update
-
-    from dicom_node.storage.tables import jobs
-
-    with node.db.write() as connection:
-        connection.execute(update(jobs).values(not_before=0.0))
-
-
 def test_a_lost_lease_saves_nothing(node: Node) -> None:
     """Another worker took the job while this one read: its documents must stand alone."""
 
@@ -358,16 +142,6 @@ def test_the_lease_is_renewed_while_a_long_reading_runs(node: Node) -> None:
     node.worker(Meanwhile(long), lease_seconds=0.6).step()
     assert leases[1] > leases[0]
     assert node.state().state is JobState.DONE
-
-
-def test_a_study_whose_files_are_gone_is_not_lost(node: Node) -> None:
-    for path in (node.files.root / "documents").rglob("*.dcm"):
-        path.unlink()
-    worker = node.worker(GreyReader(UseMode.ASSIST), max_attempts=1)
-    for _ in range(2):
-        worker.step()
-    assert node.state().state is JobState.DEAD
-    assert node.state().last_error
 
 
 def test_run_ends_when_told_and_has_worked(node: Node) -> None:
