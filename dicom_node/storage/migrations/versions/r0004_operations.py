@@ -23,7 +23,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(200), nullable=False),
     )
     _receiving()
-    _peers()
+    _index()
+    _asked()
     _watch()
     _seen()
 
@@ -45,8 +46,8 @@ def _receiving() -> None:
     )
 
 
-def _peers() -> None:
-    """What peers may query, the storage commitment they ask of us, and studies we asked other archives for."""
+def _index() -> None:
+    """What peers may query."""
     op.create_table(
         "index_studies",
         sa.Column("study_uid", _UID, primary_key=True),
@@ -78,6 +79,10 @@ def _peers() -> None:
     )
     for column in ("study_uid", "series_uid"):
         op.create_index(f"ix_index_instances_{column}", "index_instances", [column])
+
+
+def _asked() -> None:
+    """The storage commitment that peers ask of us, and studies we asked other archives for."""
     op.create_table(
         "commitments_asked",
         sa.Column("transaction_uid", _UID, primary_key=True),
