@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from .made import dataset, write
 
@@ -55,3 +55,21 @@ def coded(folder: Path, syntax: str, pixels: NDArray[Any], bits: int, name: str 
     made.PixelData = encapsulate([stream])
     made["PixelData"].is_undefined_length = True
     return write(folder / f"{name}.dcm", made, syntax)
+
+
+def with_syntax(content: bytes, syntax: str, really: str = JPEGBaseline8Bit) -> bytes:
+    """The file under another transfer syntax UID."""
+    old = really.encode()
+    new = syntax.encode() + b"\0" * (len(syntax) % 2)
+    at = content.index(old)
+    end = at + len(old) + len(old) % 2
+    delta = len(new) - (end - at)
+    length = int.from_bytes(content[140:144], "little") + delta
+    return (
+        content[:140]
+        + length.to_bytes(4, "little")
+        + content[144 : at - 2]
+        + len(new).to_bytes(2, "little")
+        + new
+        + content[end:]
+    )
