@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 _FIELDS: Final = 4
 _INSIDE, _TAKEN, _ENDED, _BEATS = range(_FIELDS)
 _ADMISSION, _TURN = 0, 1  # bytes that are locked
+_LOCK: Final = struct.Struct("hhqqi")  # struct flock: type, whence, start, length, process
 
 
 class Counts(Protocol):
@@ -45,15 +47,17 @@ class OwnCounts:
 class SharedCounts:
     """A page of memory shared by a parent and its receiving processes, each of which writes its own row.
 
-    Locks are POSIX record locks on it: the system frees them when a process dies. ``slot``: the row of this process; of the
-    parent none.
+    Locks belong to an open file description, of which each process has its own: the system frees them when a process dies.
+    (POSIX record locks belong to a process: of two whose threads hold one lock and wait for the other, the system believes that
+    they wait for each other, and refuses.) ``slot``: the row of this process; of the parent none.
     """
 
     def __init__(self, descriptor: int, slot: int | None = None) -> None:
         self.descriptor = descriptor
+        self._locks = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
         self._slot = slot
         self._numbers = memoryview(mmap.mmap(descriptor, 0)).cast("i")
-        self._lock = threading.Lock()
+        self._turns, self._adding = threading.Lock(), threading.Lock()
 
     @classmethod
     def made(cls, slots: int) -> SharedCounts:
@@ -69,12 +73,13 @@ class SharedCounts:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """One at a time over all processes, and about in order: SQLite's own wait polls and is not fair."""
-        with self._lock, self._locked(_TURN):
+        with self._turns, self._locked(_TURN):
             yield
 
     def close(self) -> None:
         """No process shares it any more."""
         os.close(self.descriptor)
+        os.close(self._locks)
 
     def inside(self) -> int:
         return sum(self._numbers[_INSIDE::_FIELDS])
@@ -109,12 +114,16 @@ class SharedCounts:
 
     def _add(self, number: int, by: int) -> None:
         assert self._slot is not None, "the parent has no row"
-        self._numbers[self._slot * _FIELDS + number] += by
+        with self._adding:
+            self._numbers[self._slot * _FIELDS + number] += by
 
     @contextmanager
     def _locked(self, byte: int) -> Iterator[None]:
-        fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, byte)
+        self._set_lock(fcntl.F_WRLCK, byte)
         try:
             yield
         finally:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
+            self._set_lock(fcntl.F_UNLCK, byte)
+
+    def _set_lock(self, kind: int, byte: int) -> None:
+        fcntl.fcntl(self._locks, fcntl.F_OFD_SETLKW, _LOCK.pack(kind, os.SEEK_SET, byte, 1, 0))

@@ -21,7 +21,7 @@ from typing import Final
 
 import structlog
 
-from dicom_node.errors import ListenError
+from dicom_node.errors import ListenError, describe
 from dicom_node.ingest import channel
 from dicom_node.ingest.counts import SharedCounts
 from dicom_node.ingest.listener import ListenerSettings, bind
@@ -29,6 +29,7 @@ from dicom_node.ingest.services import ServiceMaker, no_services
 
 _LONGEST_WAIT_S: Final = 60.0  # before a process that dies again and again is started anew
 _SILENT_S: Final = 30.0  # without a sign of life, and a process is ended
+_LATE_S: Final = 3.0  # without one, and others are given connections first
 _START_S: Final = 180.0  # as long as it is not ready; its database may be slow to answer
 _TICK_S: Final = 0.25
 _FULL_S: Final = 0.05
@@ -37,12 +38,16 @@ _log = structlog.get_logger()
 
 @dataclass
 class Process:
-    """One receiving process at a time: ``given`` connections have been handed to it. ``line``: to it, once it is ready."""
+    """One receiving process at a time: ``given`` connections have been handed to it. ``line``: to it, once it is ready.
+
+    ``seen``: when it last showed a sign of life (monotonic seconds).
+    """
 
     slot: int
     process: subprocess.Popen[bytes] | None = None
     line: socket.socket | None = None
     given: int = 0
+    seen: float = 0.0
 
 
 class Listeners:
@@ -164,10 +169,11 @@ class Listeners:
                 _log.error("a connection was closed: no receiving process takes it", host=str(address[0]))
 
     def _by_load(self) -> list[Process]:
-        """Those that are ready; first the ones that take what they are given, and of those the one with the fewest."""
+        """Those that are ready; first the ones that live and take what they are given, of those the one with the fewest."""
+        late = time.monotonic() - _LATE_S
         with self._lock:
             ready = [one for one in self._processes if one.line is not None]
-            return sorted(ready, key=lambda one: self._counts.load(one.slot, one.given))
+            return sorted(ready, key=lambda one: (one.seen < late, *self._counts.load(one.slot, one.given)))
 
     def _give(self, one: Process, connection: socket.socket, host: str) -> bool:
         with self._lock:
@@ -185,14 +191,28 @@ class Listeners:
         wait = 1.0
         while not self._closing.is_set():
             started = time.monotonic()
-            status = self._run(one)
+            status = self._life(one)
             if self._closing.is_set():
                 return
             wait = 1.0 if time.monotonic() - started > _LONGEST_WAIT_S else wait
             _log.error("a receiving process ended; it will be started again", status=status, seconds=wait)
-            self._on_death()
+            self._tell_of_death()
             self._closing.wait(wait if time.monotonic() - started < _LONGEST_WAIT_S else 0.0)
             wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def _life(self, one: Process) -> int | None:
+        """As ``_run``; None where there is no descriptor or memory for a process."""
+        try:
+            return self._run(one)
+        except OSError as error:
+            _log.error("a receiving process cannot be started", error=str(error))
+            return None
+
+    def _tell_of_death(self) -> None:
+        try:
+            self._on_death()
+        except Exception as error:  # noqa: BLE001 - it is started again, whatever becomes of what it left
+            _log.error("what a receiving process left is not cleared away", error=describe(error))
 
     def _run(self, one: Process) -> int:
         """One life of a process; its exit status."""
@@ -218,14 +238,14 @@ class Listeners:
 
     def _watch(self, one: Process, process: subprocess.Popen[bytes], line: socket.socket) -> None:
         """Until it is gone; one that shows no sign of life is ended. To start it may take longer."""
-        beats, seen = -1, time.monotonic()
+        beats, one.seen = -1, time.monotonic()
         line.settimeout(_TICK_S)
         while process.poll() is None:
             self._look_for_ready(one, process, line)
             now, longest = time.monotonic(), _START_S if one.line is None else _SILENT_S
-            if self._counts.beats(one.slot) != beats or now - seen > 2 * longest:
-                beats, seen = self._counts.beats(one.slot), now  # or this process itself was stopped meanwhile
-            elif now - seen > longest:
+            if self._counts.beats(one.slot) != beats or now - one.seen > 2 * longest:
+                beats, one.seen = self._counts.beats(one.slot), now  # or this process itself was stopped meanwhile
+            elif now - one.seen > longest:
                 _log.error("a receiving process shows no sign of life and is ended", process=process.pid)
                 process.kill()
                 process.wait()
@@ -241,4 +261,6 @@ class Listeners:
             with self._lock:
                 one.line = line
         elif not told:
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_SILENT_S)
+            process.kill()  # nothing, where it has ended

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from dicom_node.errors import StorageBusy
 from dicom_node.ingest import processes
 from dicom_node.ingest.counts import SharedCounts
 from dicom_node.ingest.listener import ListenerSettings
@@ -176,6 +180,40 @@ def test_one_that_is_stopped_gets_no_more_and_is_replaced(start: Start, monkeypa
     assert not Path(f"/proc/{stopped}").exists()
 
 
+def test_one_without_a_sign_of_life_is_passed_over_while_it_is_waited_for(start: Start) -> None:
+    listeners = start(2)
+    stopped = listeners.running()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    time.sleep(processes._LATE_S + 0.5)
+    peers = [Peer.call(listeners.port, timeout=10) for _ in range(20)]
+    for peer in peers:
+        peer.send(associate_rq())
+    answers = [peer.pdu()[0] for peer in peers]
+    os.kill(stopped, signal.SIGKILL)
+    assert answers == [2] * 20
+
+
+def test_one_is_started_again_whatever_fails_over_its_death(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory for a new process, and a database that does not tell what the old one left."""
+    failures = [OSError(errno.ENOMEM, "Cannot allocate memory")]
+    spawn = Listeners._spawn
+
+    def fail_once(listeners: Listeners, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        if failures:
+            raise failures.pop()
+        return spawn(listeners, theirs)
+
+    def nothing_cleared() -> None:
+        raise StorageBusy("the database does not answer")
+
+    listeners = start(1, deaths=nothing_cleared)
+    before = listeners.running()[0]
+    monkeypatch.setattr(Listeners, "_spawn", fail_once)
+    os.kill(before, signal.SIGKILL)
+    _until(lambda: listeners.running().get(0, before) != before, 60.0)
+    Peer.associated(listeners.port).release()
+
+
 def test_stopping_lets_what_is_under_way_finish_and_leaves_no_process(start: Start) -> None:
     listeners = start(2)
     pids = list(listeners.running().values())
@@ -244,3 +282,25 @@ def test_turns_are_taken_one_at_a_time_over_processes(tmp_path: Path) -> None:
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
     counts.close()
     assert file.read_text() == "600"
+
+
+def test_a_turn_and_an_admission_are_never_taken_for_a_deadlock() -> None:
+    """In each process one thread goes round by turns, one by admissions: neither ever holds one and waits for the other."""
+    counts = SharedCounts.made(2)
+    children = []
+    for slot in range(2):
+        pid = os.fork()
+        if not pid:
+            mine = SharedCounts(counts.descriptor, slot)
+            with ThreadPoolExecutor(2) as both:
+                rounds = [both.submit(_go_round, one) for one in (mine.turn, mine.held)]
+                os._exit(any(one.exception() is not None for one in rounds))
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
+    counts.close()
+
+
+def _go_round(lock: Callable[[], AbstractContextManager[None]]) -> None:
+    for _ in range(100):
+        with lock():
+            time.sleep(0.001)
