@@ -162,7 +162,8 @@ def _header(values: dict[int, bytes]) -> Header:
 
 
 def _made(told: list[bytes], identity: tuple[bytes, ...]) -> Header:
-    sop_class, sop, study, series, patient, modality, body_part, priority = [_text(value) for value in told]
+    sop_class, sop, study, series, _, modality, body_part, priority = [_text(value) for value in told]
+    patient = _distinct(told[_TOLD.index(PATIENT_ID)])
     return Header(sop_class, sop, study, series, patient, modality, body_part, priority, identity)
 
 
@@ -273,6 +274,11 @@ def _inflate(data: mmap.mmap, offset: int) -> bytes:
 
 def _text(value: bytes) -> str:
     return value.decode("ascii", "replace").strip(" \0")
+
+
+def _distinct(value: bytes) -> str:
+    """Other bytes are another text: of two patients whose IDs differ only beyond ASCII (PS3.5 6.1.2), too."""
+    return value.decode("latin-1").strip(" \0")
 
 
 def _name(tag: int) -> str:

@@ -161,3 +161,11 @@ def _alike(uid: str, name: bytes) -> bytes:
             data_element(0x7FE00010, "OW", b"\1\2"),
         )
     )
+
+
+def test_patients_whose_ids_differ_only_beyond_ascii_are_two(
+    make: Callable[..., Dataset], encode: Callable[..., bytes]
+) -> None:
+    data = encode(make(RequestedProcedurePriority="STAT"))
+    ids = {header_of(data.replace(b"phantom-1", b"phantom-" + one), 0, EXPLICIT).patient_id for one in (b"\xc4", b"\xd6", b"1")}
+    assert len(ids) == 3
