@@ -59,16 +59,27 @@ def _keep(part: str, file: Path, closing: threading.Event) -> None:
     wait = 1.0
     while not closing.is_set():
         started = time.monotonic()
-        child = subprocess.Popen(_command(part, file))
-        while child.poll() is None and not closing.wait(TICK_S):
-            pass
+        status = _run(part, file, closing)
         if closing.is_set():
-            _end(child)
             return
         wait = 1.0 if time.monotonic() - started > LONGEST_WAIT_S else wait
-        _log.error("a process of the node ended; it will be started again", command=part, status=child.returncode, seconds=wait)
+        _log.error("a process of the node ended; it will be started again", command=part, status=status, seconds=wait)
         closing.wait(wait)
         wait = min(2 * wait, LONGEST_WAIT_S)
+
+
+def _run(part: str, file: Path, closing: threading.Event) -> int | None:
+    """One life of a child; its exit status, None where it could not even be started (no memory, no process number)."""
+    try:
+        child = subprocess.Popen(_command(part, file))
+    except OSError as error:
+        _log.error("a process of the node cannot be started", command=part, error=str(error.strerror))
+        return None
+    while child.poll() is None and not closing.wait(TICK_S):
+        pass
+    if closing.is_set():
+        _end(child)
+    return child.returncode
 
 
 def _command(part: str, file: Path) -> list[str]:

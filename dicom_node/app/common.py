@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import structlog
 
 from dicom_node import tracing
 from dicom_node.choices import engine_options
-from dicom_node.errors import SettingsError, StorageBusy
+from dicom_node.errors import SettingsError, StorageBusy, StorageError
 from dicom_node.routing import Names, Routes, default_routes, load_routes
 from dicom_node.routing.live import LiveRoutes
 from dicom_node.settings import Settings
@@ -42,12 +43,19 @@ def routes_of(settings: Settings, file: Path | None = None) -> Routes:
 def live_routes(settings: Settings, db: Database) -> LiveRoutes:
     """The same, following their file; a mistake made later becomes an alert. Raises SettingsError."""
 
-    def tell(text: str) -> None:
-        with db.write() as connection:
-            record_event(connection, NewEvent(EventKind.FAILURE, text, Severity.ALERT), db.now())
+    def tell(text: str) -> None:  # beside the caller, who may be in a transaction that this one has to wait for
+        threading.Thread(target=_alert, args=(db, text), name="routes-alert").start()
 
     file = settings.path(settings.routes) if settings.routes is not None else None
     return LiveRoutes(routes_of(settings), file, names_of(settings), tell)
+
+
+def _alert(db: Database, text: str) -> None:
+    try:
+        with db.write() as connection:
+            record_event(connection, NewEvent(EventKind.FAILURE, text, Severity.ALERT), db.now())
+    except StorageError as error:
+        _log.error("an alert could not be recorded", error=str(error))
 
 
 def names_of(settings: Settings) -> Names:
@@ -55,7 +63,7 @@ def names_of(settings: Settings) -> Names:
     if not settings.readings:
         raise SettingsError("key 'readings' is empty: name at least one reading")
     kinds = {name: frozenset(map(DocumentKind, one.documents)) for name, one in settings.destinations.items()}
-    return Names(frozenset(settings.readings), kinds)
+    return Names(frozenset(settings.readings), kinds, settings.study.archive is not None)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,11 +39,10 @@ def deliver(file: Path, parent: int) -> int:
     stop = stop_on_signal(parent)
     db = open_database(settings, PATIENCE_S)
     tell_of_unserved(db, settings)
-    reports = threading.Thread(target=destinations.tell_reports, args=(settings, db, stop), name="commitment-reports")
-    reports.start()
     targets, policy = destinations.targets(settings, db), destinations.retry_policy(settings)
     files = open_files(settings)
     with (
+        _hearing(settings, db, stop),
         presence.keep(db, "deliver"),
         traced(settings, "deliver"),
         answering(settings, db, files, stop),
@@ -51,9 +51,22 @@ def deliver(file: Path, parent: int) -> int:
         targets = witnessed(settings, db, files, targets)
         with housekeeping(settings, db, files, stop):
             Deliverer(db, files, targets, policy, current_owner("deliver")).run(stop)
-    reports.join()
     db.close()
     return 0
+
+
+@contextmanager
+def _hearing(settings: Settings, db: Database, stop: threading.Event) -> Iterator[None]:
+    """While the body runs, peers may bring storage commitment reports. However it ends, no thread keeps the process alive."""
+    from dicom_node.delivery.destinations import tell_reports
+
+    thread = threading.Thread(target=tell_reports, args=(settings, db, stop), name="commitment-reports")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def witnessed(settings: Settings, db: Database, files: FileStore, targets: Mapping[str, Destination]) -> dict[str, Destination]:

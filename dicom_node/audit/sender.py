@@ -13,7 +13,7 @@ import structlog
 
 from dicom_node.audit.syslog import syslog_line
 from dicom_node.audit.transport import Transport
-from dicom_node.errors import PeerUnavailable, StorageError
+from dicom_node.errors import PeerUnavailable, StorageError, describe
 from dicom_node.storage.audit import AuditRow, forget_messages, waiting_messages
 from dicom_node.storage.chores import drop_chore, hold_chore
 from dicom_node.storage.database import Database
@@ -51,6 +51,8 @@ class AuditSender:
                 wait = self._failed(error)
             except StorageError as error:
                 _log.warning("the audit trail waits for storage", error=str(error))
+            except Exception as error:  # noqa: BLE001  a trail that ended here would end in silence
+                wait = self._failed(PeerUnavailable(describe(error)))
             stop.wait(wait)
         self._end()
 

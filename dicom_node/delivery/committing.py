@@ -10,7 +10,7 @@ import structlog
 
 from dicom_node.delivery.destination import CommitmentPolicy
 from dicom_node.delivery.lane import RetryPolicy
-from dicom_node.errors import PeerRefused, RemoteError, StorageError
+from dicom_node.errors import PeerRefused, RemoteError, StorageError, describe
 from dicom_node.remote.commitment import REASONS, Asked, Report, ask
 from dicom_node.storage import commitments
 from dicom_node.storage.commitments import Awaited
@@ -38,6 +38,9 @@ class Committer:
                 worked = self.step(stop)
             except StorageError as error:
                 _log.warning("storage commitment waits for storage", destination=self._name, error=str(error))
+                worked = False
+            except Exception as error:  # noqa: BLE001 - nobody else asks this destination; the request comes again as it was
+                _log.error("internal failure of a storage commitment", destination=self._name, error=describe(error))
                 worked = False
             if not worked:
                 stop.wait(self._retry.poll_s)

@@ -74,6 +74,9 @@ class Lane:
                 _log.warning("delivery waits for storage", destination=self._name, error=str(error))
                 worked = False
                 stop.wait(self._policy.poll_s)
+            except Exception as error:  # noqa: BLE001 - nobody else may serve this destination; the lease runs out
+                _log.error("internal failure of a delivery", destination=self._name, error=describe(error))
+                worked = False
             if not worked:
                 stop.wait(self._policy.poll_s)
 
@@ -97,7 +100,7 @@ class Lane:
         finally:
             self._gate.release()
         self._send(jobs)
-        return True
+        return self.breaker.state is BreakerState.CLOSED  # a trial that came to nothing is not repeated at once
 
     def _claimed(self) -> list[Job]:
         now = self._db.now()
@@ -123,8 +126,15 @@ class Lane:
                 self._send_all(left)
         except LeaseLost:
             _log.warning("the lease of a delivery was lost", destination=self._name)
+        except StorageError:
+            with suppress(StorageError):  # not the delivery's fault: no unfinished attempt is held against it
+                self._give_back(left)
+            raise
         finally:
             self.breaker.untried()
+        self._give_back(left)
+
+    def _give_back(self, left: Mapping[int, Job]) -> None:
         if left:
             release(self._db, list(left.values()), next(iter(left.values())).lease_owner)
 

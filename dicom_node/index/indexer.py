@@ -39,8 +39,8 @@ class Indexer:
                 self.step(stop)
             except StorageError as error:
                 _log.warning("the index for queries waits for the database", error=str(error))
-            except Exception as error:  # noqa: BLE001  the next study must be entered
-                _log.error("a study cannot be entered into the index for queries", error=describe(error))
+            except Exception as error:  # noqa: BLE001  the next studies must be entered
+                _log.error("the index for queries is not kept", error=describe(error))
 
     def step(self, stop: threading.Event | None = None) -> int:
         """Enter what is due; how many studies."""
@@ -51,9 +51,18 @@ class Indexer:
         for study_uid, covered in waiting:
             if stop is not None and stop.is_set():
                 return entered
-            entered += self._enter(study_uid, covered)
+            entered += self._entered(study_uid, covered)
         self._since = max(now - _LOOK_BACK_S, 0.0)
         return entered
+
+    def _entered(self, study_uid: str, covered: str) -> bool:
+        try:
+            return self._enter(study_uid, covered)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001  the next study must be entered
+            _log.error("a study cannot be entered into the index for queries", study_uid=study_uid, error=describe(error))
+            return False
 
     def _enter(self, study_uid: str, covered: str) -> bool:
         with self._db.read() as conn:

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection as Connection
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.storage.events import EventKind
 from dicom_node.storage.tables import audit_marks, audit_messages, documents, events, instances, studies
@@ -72,12 +73,14 @@ def hold_mark(conn: Connection, name: str) -> int:
     """The last row of a table that was gone through; held until the transaction ends. It begins at the newest there is."""
     query = select(audit_marks.c.last_id).where(audit_marks.c.name == name).with_for_update()
     found = conn.execute(query).scalar()
-    if found is not None:
-        return int(found)
-    table = {"instances": instances, "events": events}[name]
-    newest = int(conn.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one())
-    conn.execute(insert(audit_marks).values(name=name, last_id=newest))
-    return newest
+    if found is None:
+        table = {"instances": instances, "events": events}[name]
+        newest = select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery()
+        make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+        first = make(audit_marks).values(name=name, last_id=newest)  # two machines may be the first at once
+        conn.execute(first.on_conflict_do_nothing(index_elements=["name"]))
+        found = conn.execute(query).scalar_one()
+    return int(found)
 
 
 def move_mark(conn: Connection, name: str, last_id: int) -> None:
@@ -107,8 +110,14 @@ _OF_ARRIVAL: Final = ("study_uid", "calling_ae", "called_ae", "host", "sop_class
 
 
 def refusals_after(conn: Connection, mark: int, before: float) -> tuple[tuple[Refusal, ...], int]:
-    """Associations rejected since row ``mark`` and not after ``before``, and the last row that was looked at."""
-    query = select(events).where(events.c.id > mark, events.c.at <= before).order_by(events.c.id).limit(_AT_ONCE)
+    """Associations rejected since row ``mark`` and not after ``before``, and the last row that was looked at.
+
+    As in ``arrivals_after``, a row that is younger than ``before`` stops those that were numbered after it.
+    """
+    columns = events.c
+    fresh = select(func.min(columns.id)).where(columns.id > mark, columns.at > before).scalar_subquery()
+    query = select(events).where(columns.id > mark, columns.at <= before, columns.id < func.coalesce(fresh, columns.id + 1))
+    query = query.order_by(columns.id).limit(_AT_ONCE)
     rows = conn.execute(query).all()
     rejected = EventKind.REJECTED_ASSOCIATION.value
     found = tuple(Refusal(row.calling_ae, row.host, row.text, row.at) for row in rows if row.kind == rejected)

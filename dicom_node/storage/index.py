@@ -111,13 +111,16 @@ def stale(conn: Connection, since: float, before: float) -> tuple[tuple[str, str
         )
         .scalar_subquery()
     )
+    newest = select(func.max(instances.c.id)).where(instances.c.study_uid == studies.c.study_uid).scalar_subquery()
     recent = or_(studies.c.last_instance_at >= since, studies.c.study_uid.in_(made))
     query = (
-        select(studies.c.study_uid, studies.c.instance_count, count.label("made"), index_studies.c.covered)
+        select(
+            studies.c.study_uid, studies.c.instance_count, newest.label("newest"), count.label("made"), index_studies.c.covered
+        )
         .select_from(studies.outerjoin(index_studies, studies.c.study_uid == index_studies.c.study_uid))
         .where(recent, studies.c.last_instance_at < before)
     )
-    wanted = ((row.study_uid, f"{row.instance_count}+{row.made}", row.covered) for row in conn.execute(query))
+    wanted = ((row.study_uid, f"{row.instance_count}.{row.newest or 0}+{row.made}", row.covered) for row in conn.execute(query))
     return tuple((uid, cover) for uid, cover, covered in wanted if cover != covered)
 
 

@@ -13,10 +13,11 @@ from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from dicom_node.errors import NodeError
+from dicom_node.errors import NodeError, describe
 from dicom_node.storage.nodes import list_nodes
 from dicom_node.storage.owner import host_name
 from dicom_node.storage.readiness import at_head
@@ -26,6 +27,7 @@ from dicom_node.web.parts import Parts
 LONGEST_S: Final = 3.0  # for all parts together: whoever asks waits no longer
 _KEPT_S: Final = 1.0  # the same answer to all who ask within
 READY: Final = "ready"  # what a process says of itself when it can do its work
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,9 @@ def _guarded(name: str, check: Check) -> Verdict:
         return Verdict(name, False, f"failed ({type(error).__name__})")
     except OSError as error:
         return Verdict(name, False, f"failed ({error.strerror or type(error).__name__})")
+    except Exception as error:  # noqa: BLE001  whatever one check does, whoever asks gets an answer, and the next one is made
+        _log.error("a health check failed", kind=name, error=describe(error))
+        return Verdict(name, False, f"failed ({type(error).__name__})")
 
 
 def _health_checks(parts: Parts) -> dict[str, Check]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from structlog.testing import capture_logs
 
 from dicom_node import app
 from dicom_node.app import delivering, working
 from dicom_node.delivery.destinations import patience_seconds
 from dicom_node.errors import SettingsError
-from dicom_node.routing import StudyFacts
+from dicom_node.routing import StudyFacts, live
 from dicom_node.settings import DicomDestination, FolderDestination, Settings
+from dicom_node.storage.events import Severity, list_events
 from dicom_node.storage.jobs import JobKind, NewJob, enqueue
 
 
@@ -75,3 +81,48 @@ def test_deliveries_without_a_destination_are_told(tmp_path: Path) -> None:
 def test_a_reading_that_left_the_settings_is_told_by_name() -> None:
     with pytest.raises(SettingsError, match="'old' of the job is no longer in the settings"):
         working.engine_of({}, "old")
+
+
+def test_a_mistake_in_the_routes_is_told_also_where_they_are_asked_for_in_a_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the listener does, which plans a study in the transaction that opens its revision."""
+    monkeypatch.setattr(live, "LOOK_S", 0.0)
+    settings = Settings.model_validate({"folder": tmp_path, "routes": "routes.yaml"})
+    good = "routes: [{name: all, reading: chest_xray}]\n"
+    (tmp_path / "routes.yaml").write_text(good)
+    with closing(app.open_database(settings)) as db:
+        routes = app.live_routes(settings, db)
+        (tmp_path / "routes.yaml").write_text("routes: [")
+
+        def plan() -> None:
+            with db.write():
+                assert routes.current().match(StudyFacts()).name == "all"
+
+        asking = threading.Thread(target=plan, daemon=True)
+        asking.start()
+        asking.join(20)
+        assert not asking.is_alive()
+        for thread in threading.enumerate():
+            if thread.name == "routes-alert":
+                thread.join(20)
+        with db.read() as conn:
+            (event,) = list_events(conn)
+    assert "last good ones stay in force" in event.text
+    assert event.severity is Severity.ALERT
+
+
+def test_delivering_ends_when_it_cannot_begin(tmp_path: Path) -> None:
+    """Its parent starts it again; a process that only went on listening for reports would deliver nothing, in silence."""
+    pacs = {"kind": "dicom", "host": "127.0.0.1", "port": 104, "ae_title": "PACS", "commitment": True}
+    tree = {
+        "data": "data",
+        "commitment": {"host": "127.0.0.1", "port": 0},
+        "destinations": {"pacs": pacs},
+        "tracing": {"endpoint": "http://127.0.0.1:1/v1/traces", "headers_file": "none.txt"},
+    }
+    (tmp_path / "node.yaml").write_text(yaml.safe_dump(tree), "utf-8")
+    command = [sys.executable, "-m", "dicom_node.cli", "deliver", "--config", str(tmp_path / "node.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert "tracing.headers_file" in ended.stderr

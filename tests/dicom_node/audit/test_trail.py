@@ -318,3 +318,30 @@ def test_without_a_repository_nothing_is_written(store: Store, tmp_path: Path) -
     auditor.removed(None, "1.1", "study", (), NOW)  # type: ignore[arg-type]
     assert derive(store.db, auditor, NOW) == 0
     assert _waiting(store.db) == 0
+
+
+def test_a_fault_that_nobody_foresaw_does_not_end_the_trail(store: Store) -> None:
+    """Python's own resolver raises UnicodeError, which is no OSError, of such a name."""
+    _write(store.db, store.files, 0, 1)
+    sender = AuditSender(store.db, Stream("audit..example", 6514, None, 1.0), "here:1", settle_s=0.0)
+    stop = threading.Event()
+    thread = threading.Thread(target=sender.run, args=(stop,))
+    thread.start()
+    try:
+        thread.join(timeout=0.5)
+        assert thread.is_alive()
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+    assert _waiting(store.db) == 1
+
+
+def test_an_alarm_that_was_numbered_before_an_older_one_is_told_too(store: Store) -> None:
+    """On PostgreSQL two processes number their rows in another order than they looked at the clock."""
+    auditor = _auditor(store.files)
+    derive(store.db, auditor, NOW, settled_s=0.0)
+    with store.db.write() as conn:
+        for at in (NOW + 2, NOW + 1):
+            record_event(conn, NewEvent(EventKind.REJECTED_ASSOCIATION, "it was rejected"), at)
+    told = [derive(store.db, auditor, NOW + seconds, settled_s=60.0) for seconds in (61.5, 70.0)]
+    assert sum(told) == 2

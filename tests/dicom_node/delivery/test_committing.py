@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydicom import Dataset
@@ -325,3 +325,19 @@ def test_an_object_named_both_ways_has_failed() -> None:
     bad.FailureReason = 0x0119
     information.ReferencedSOPSequence, information.FailedSOPSequence = [good], [bad]
     assert read_report(2, information) == Report("2.25.1", frozenset(), {"1.1": 0x0119})
+
+
+def test_asking_outlives_a_fault_that_nobody_foresaw(stored: Outbox) -> None:
+    """A peer of another type stands for any fault of ours in the middle of a request."""
+    work, stop = committer(stored, cast(DicomPeer, None)), threading.Event()
+    thread = threading.Thread(target=work.serve, args=(stop,))
+    thread.start()
+    end = time.monotonic() + 5
+    while not transaction_of(stored, "1.1") and time.monotonic() < end:
+        time.sleep(0.01)
+    thread.join(0.5)
+    lives = thread.is_alive()
+    stop.set()
+    thread.join()
+    assert lives
+    assert set(stored.told().values()) == {("awaiting", 1)}

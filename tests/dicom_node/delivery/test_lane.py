@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dicom_node.delivery.breaker import BreakerPolicy
 from dicom_node.delivery.destination import Answer, Destination, Parcel
 from dicom_node.delivery.lane import Lane, RetryPolicy
-from dicom_node.errors import PeerRefused, PeerUnavailable
+from dicom_node.errors import PeerRefused, PeerUnavailable, StorageBusy
 from dicom_node.storage.events import EventKind, list_events
 from dicom_node.storage.jobs import JobKind, JobState, claim
 from dicom_node.storage.outbox import destination_states_of, rerun_dead
-from dicom_node.storage.results import load_document
+from dicom_node.storage.results import DocumentRow, load_document
 from tests.dicom_node.delivery.conftest import Outbox
 
 POLICY = RetryPolicy(first_s=0.01, longest_s=0.02, poll_s=0.01, lease_s=30, breaker=BreakerPolicy(2, 0.05, 0.1))
@@ -187,3 +188,47 @@ def test_a_damaged_file_is_never_sent_and_an_odd_document_stops_no_other(outbox:
     assert "is not what was written" in jobs["1.1"].last_error
     assert jobs["1.3"].last_error.startswith("unexpected KeyError")
     assert "DOE" not in jobs["1.3"].last_error
+
+
+@dataclass
+class Witness:
+    """Fails with the next of ``troubles``, before anything is sent or when the peer has taken it."""
+
+    before: list[Exception] = field(default_factory=list)
+    after: list[Exception] = field(default_factory=list)
+
+    def begun(self, _documents: Sequence[DocumentRow]) -> None:
+        if self.before:
+            raise self.before.pop()
+
+    def delivered(self, _connection: Any, _document: DocumentRow) -> None:
+        if self.after:
+            raise self.after.pop()
+
+
+def serve_until_sent(outbox: Outbox, witness: Witness, lease_s: float) -> list[str]:
+    peer, stop = Peer(), threading.Event()
+    work = Lane(
+        outbox.db, outbox.files, "pacs", Destination(peer, witness=witness), replace(POLICY, lease_s=lease_s), "host:1:1"
+    )
+    thread = threading.Thread(target=work.serve, args=(stop,))
+    thread.start()
+    end = time.monotonic() + 10
+    while outbox.jobs()["1.1"].state not in (JobState.DONE, JobState.DEAD) and thread.is_alive() and time.monotonic() < end:
+        time.sleep(0.01)
+    stop.set()
+    thread.join()
+    return peer.got
+
+
+def test_a_lane_outlives_a_fault_that_nobody_foresaw(outbox: Outbox) -> None:
+    outbox.put("1.1")
+    got = serve_until_sent(outbox, Witness(after=[KeyError("DOE^JANE")]), lease_s=0.2)
+    assert outbox.jobs()["1.1"].state is JobState.DONE
+    assert got == ["1.1", "1.1"]
+
+
+def test_storage_that_fails_again_and_again_costs_a_delivery_nothing(outbox: Outbox) -> None:
+    outbox.put("1.1")
+    assert serve_until_sent(outbox, Witness(before=[StorageBusy("locked") for _ in range(8)]), lease_s=0.05) == ["1.1"]
+    assert outbox.told() == {"1.1": ("done", 1)}

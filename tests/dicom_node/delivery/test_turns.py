@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from dicom_node.delivery.breaker import BreakerPolicy
 from dicom_node.delivery.destination import Destination, one_by_one
 from dicom_node.delivery.lane import Lane, RetryPolicy
 from dicom_node.delivery.turns import Turn, turn_of
@@ -22,6 +25,7 @@ from reporting.uids import derive_uid, is_preliminary, preliminary_uid, whole_ui
 WHOLE = derive_uid("a message")
 FIRST = preliminary_uid(WHOLE)
 PLACE = "record"
+POLICY = RetryPolicy()
 
 
 def test_the_two_names_of_a_message() -> None:
@@ -48,12 +52,12 @@ class Outbox:
         (found,) = [job for job in list_jobs(self.db) if job.payload["document"] == uid]
         return found
 
-    def lane(self) -> Lane:
+    def lane(self, policy: RetryPolicy = POLICY, at_once: int = 1) -> Lane:
         def send(document: DocumentRow, _content: bytes) -> str:
             self.sent.append(document.uid)
             return ""
 
-        return Lane(self.db, self.files, PLACE, Destination(one_by_one(send)), RetryPolicy(), "host:1:1")
+        return Lane(self.db, self.files, PLACE, Destination(one_by_one(send), 1, at_once), policy, "host:1:1")
 
 
 def _values(row: NewDocument) -> dict[str, object]:
@@ -102,6 +106,22 @@ def test_the_whole_waits_for_findings_that_are_on_their_way(outbox: Outbox) -> N
     job = outbox.job(WHOLE)
     assert (job.state, job.attempts) == (JobState.QUEUED, 0), "it costs no attempt"
     assert turn_of(outbox.db, on_its_way) is Turn.NEVER
+
+
+def test_a_trial_that_has_to_wait_is_not_repeated_without_a_pause(outbox: Outbox) -> None:
+    outbox.put(FIRST)
+    _claim(outbox)
+    outbox.put(WHOLE)
+    lane, stop = outbox.lane(RetryPolicy(poll_s=0.1, breaker=BreakerPolicy(1, 0.01, 0.01)), at_once=2), threading.Event()
+    lane.breaker.failed(time.time())
+    with patch.object(Lane, "_has_turn", autospec=True, side_effect=Lane._has_turn) as looked:
+        thread = threading.Thread(target=lane.serve, args=(stop,))
+        thread.start()
+        time.sleep(1)
+        stop.set()
+        thread.join()
+    assert 1 <= looked.call_count <= 12
+    assert outbox.sent == []
 
 
 def _claim(outbox: Outbox) -> Sequence[Job]:

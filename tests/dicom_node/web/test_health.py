@@ -57,6 +57,14 @@ def test_a_whole_node_is_healthy_and_ready(node: TestClient) -> None:
     assert set(node.get("/readyz").json()["parts"]) == {"database", "files", "listener", "worker", "deliverer"}
 
 
+def test_a_check_that_breaks_is_told_and_made_again(node: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_head = health.at_head
+    monkeypatch.setattr(health, "at_head", lambda _: 1 // 0)
+    assert failed(node, "/readyz") == {"database": "failed (ZeroDivisionError)"}
+    monkeypatch.setattr(health, "at_head", at_head)
+    assert failed(node, "/readyz") == {}
+
+
 def test_a_worker_that_loads_its_models_lives_and_is_not_ready(node: TestClient, db: Database) -> None:
     lives(db, "work", "loading models")
     assert failed(node, "/healthz") == {}
