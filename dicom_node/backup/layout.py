@@ -43,7 +43,12 @@ class Facts:
 
 def backups_in(folder: Path) -> list[Path]:
     """The complete backups of a folder, the newest last."""
-    return sorted(path for path in (folder / BACKUPS).glob("*") if (path / _FACTS).is_file())
+    return sorted(path for path in (folder / BACKUPS).glob("[!.]*") if (path / _FACTS).is_file())
+
+
+def unfinished(folder: Path, name: str) -> Path:
+    """Where a backup lies while it is made or deleted: none of those that can be restored."""
+    return folder / BACKUPS / f".{name}.part"
 
 
 def chosen(folder: Path, name: str | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +22,7 @@ from dicom_node.backup.layout import (
     Facts,
     backups_in,
     read_entries,
+    unfinished,
     write_entries,
     write_facts,
 )
@@ -56,14 +58,14 @@ def run(config: Path, out: Path, keep: int | None) -> int:
 def back_up(db: Database, files: FileStore, out: Path) -> tuple[str, Facts]:
     """One backup; its name, and what it is of. An earlier one's files are not copied again.
 
-    Raises StorageError where a file that the rows name is missing or damaged, and where there is no room.
+    Raises StorageError where a file that the rows name is missing, and where there is no room.
     """
     earlier = backups_in(out)
     made_at = db.now()
     name = datetime.fromtimestamp(made_at, UTC).strftime("%Y-%m-%dT%H-%M-%S.%fZ")
-    part = out / BACKUPS / f".{name}.part"
+    part = unfinished(out, name)
     with translated(part):
-        shutil.rmtree(part, ignore_errors=True)
+        _clear(out)
         (part / TABLES).mkdir(parents=True)
         rows = save_tables(db, part / TABLES, part / "paths")
         entries = _copied(db, files, out, part / "paths", earlier[-1] if earlier else None)
@@ -73,6 +75,7 @@ def back_up(db: Database, files: FileStore, out: Path) -> tuple[str, Facts]:
         (part / "paths").unlink()
         facts = Facts(FORM, made_at, software_version(), revision_of(db), rows, count, size)
         write_facts(part, facts)
+        os.sync()  # files and lists first: a backup that can be seen is whole, also after a power cut
         part.rename(out / BACKUPS / name)
         sync_folder(out / BACKUPS)
     return name, facts
@@ -82,14 +85,21 @@ def prune(out: Path, keep: int) -> int:
     """Delete all but the newest ``keep`` backups, and the files that none of those names; how many backups."""
     there = backups_in(out)
     gone, kept = there[:-keep], there[-keep:]
-    for backup in gone:
-        shutil.rmtree(backup)
     if gone:
-        named = {entry.path for backup in kept for entry in read_entries(backup)}
+        named = {entry.path for backup in kept for entry in read_entries(backup)}  # one that is damaged costs no other
+        for backup in gone:
+            backup.rename(unfinished(out, backup.name))
+        _clear(out)
         for path in (path for path in (out / FILES).rglob("*") if path.is_file()):
             if str(path.relative_to(out / FILES)) not in named:
                 path.unlink()
     return len(gone)
+
+
+def _clear(out: Path) -> None:
+    """Of backups that were stopped while they were made or deleted."""
+    for left in (out / BACKUPS).glob(unfinished(out, "*").name):
+        shutil.rmtree(left)
 
 
 def _copied(db: Database, files: FileStore, out: Path, paths: Path, earlier: Path | None) -> Iterator[Entry]:

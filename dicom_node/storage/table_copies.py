@@ -68,18 +68,23 @@ def revision_of(db: Database) -> str:
 def is_empty(db: Database) -> bool:
     """Whether no study was ever received there."""
     with db.read() as conn:
-        shape = _shape(conn)
-        return not any(conn.execute(select(shape.tables[name]).limit(1)).first() for name in _EMPTY)
+        return _is_empty(conn, _shape(conn))
 
 
 def load_tables(db: Database, folder: Path, now: float) -> dict[str, int]:
     """Fill an empty database of the same revision from ``folder``, and make its work ready to go on; rows of each table.
 
-    One transaction: all of it is there, or nothing. Raises StorageError where a row does not fit.
+    One transaction: all of it is there, or nothing. Raises StorageError where a row does not fit, or a study came meanwhile.
     """
     counts = {}
     with db.write() as conn:
         shape = _shape(conn)
+        if conn.dialect.name == "postgresql":
+            conn.execute(text(f"LOCK TABLE {', '.join(_EMPTY)} IN SHARE ROW EXCLUSIVE MODE"))
+        if not _is_empty(conn, shape):
+            raise StorageError(
+                f"the database {db.name} has received studies meanwhile; stop its node, restore into an empty one"
+            )
         for table in shape.sorted_tables:
             file = folder / f"{table.name}.jsonl.gz"
             if file.exists():
@@ -88,6 +93,10 @@ def load_tables(db: Database, folder: Path, now: float) -> dict[str, int]:
                 _count_on(conn, table)
         _make_ready(conn, shape, now)
     return counts
+
+
+def _is_empty(conn: Connection, shape: MetaData) -> bool:
+    return not any(conn.execute(select(shape.tables[name]).limit(1)).first() for name in _EMPTY)
 
 
 def _paths(conn: Connection) -> Iterator[str]:

@@ -157,6 +157,43 @@ def test_a_second_backup_copies_what_is_new_and_old_ones_are_deleted(source: Pla
     assert restore.run(source.config, out, None, True) == 0
 
 
+def test_what_a_killed_backup_left_is_no_backup_and_is_cleared_away(source: Place, tmp_path: Path) -> None:
+    out = tmp_path / "backups"
+    left = out / "backups" / ".2026-01-01T00-00-00.000000Z.part"
+    left.mkdir(parents=True)
+    (left / "backup.json").write_text("{}")
+    assert layout.backups_in(out) == []
+    save.run(source.config, out, None)
+    assert not left.exists()
+    assert len(layout.backups_in(out)) == 1
+
+
+def test_a_damaged_backup_that_is_kept_costs_no_older_one(source: Place, tmp_path: Path) -> None:
+    out = tmp_path / "backups"
+    for _ in range(2):
+        save.run(source.config, out, None)
+    whole, damaged = layout.backups_in(out)
+    (damaged / "files.jsonl.gz").write_bytes(b"x")
+    with pytest.raises(StorageError, match="is damaged"):
+        save.prune(out, 1)
+    assert layout.backups_in(out) == [whole, damaged]
+
+
+def test_everything_is_on_the_disk_before_a_backup_is_seen(
+    source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "backups"
+    seen: list[list[Path]] = []
+
+    def sync() -> None:
+        assert all((part / "backup.json").exists() for part in (out / "backups").iterdir())
+        seen.append(layout.backups_in(out))
+
+    monkeypatch.setattr("os.sync", sync)
+    save.run(source.config, out, None)
+    assert seen == [[]]
+
+
 def test_a_file_that_retention_deletes_meanwhile_is_left_out(
     source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

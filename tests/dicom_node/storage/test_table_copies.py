@@ -62,6 +62,17 @@ def test_every_row_comes_back_as_it_was(new_url: Callable[[], str], tmp_path: Pa
         assert list_jobs(db, limit=1)[0].id > max(row[0] for row in before["jobs"])
 
 
+def test_studies_that_came_while_files_were_copied_are_not_deleted(new_url: Callable[[], str], tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    with closing(Database.open(new_url())) as db:
+        save_tables(db, tmp_path / "tables", tmp_path / "paths")
+        _fill(db)
+        before = _rows(db)
+        with pytest.raises(StorageError, match="has received studies meanwhile"):
+            load_tables(db, tmp_path / "tables", 9.0)
+        assert _rows(db) == before
+
+
 def test_a_table_that_breaks_off_leaves_the_database_empty(new_url: Callable[[], str], tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     with closing(Database.open(new_url())) as db:
