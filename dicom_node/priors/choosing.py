@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
+from dicom_node.ingest.receive import valid_uid
 from dicom_node.remote.matches import Found, Level, Match, Query
 from dicom_node.routing import PriorsWish
 from dicom_node.storage.priors import Prior
@@ -19,7 +20,7 @@ Ask = Callable[[Query], Found]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The study that priors are wanted for. ``issuer``: of the patient's ID, empty where not told. ``day``: of the study."""
+    """The study that priors are wanted for. ``issuer``: of the patient's ID. ``day``: of the study. "": not told."""
 
     study_uid: str
     patient_id: str
@@ -27,6 +28,7 @@ class Subject:
     day: date
     modalities: frozenset[str]
     body_parts: frozenset[str]
+    birth_date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def choose(subject: Subject, wish: PriorsWish, ask: Ask) -> tuple[Candidate, ...
     if not subject.patient_id.strip("* ?"):
         raise ValueError("the study names no patient by an ID")
     since = subject.day - timedelta(days=round(wish.years * _YEAR))
-    told = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "IssuerOfPatientID")
+    told = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "IssuerOfPatientID", "PatientBirthDate")
     keys = {**dict.fromkeys(told, ""), "PatientID": subject.patient_id, "StudyDate": f"{since:%Y%m%d}-{subject.day:%Y%m%d}"}
     found = [one for one in ask(Query(Level.STUDY, keys, _MOST)).matches if _is_prior(one, subject, since, wish)]
     newest = sorted(found, key=lambda one: (one["StudyDate"], one["StudyInstanceUID"]), reverse=True)
@@ -51,12 +53,16 @@ def choose(subject: Subject, wish: PriorsWish, ask: Ask) -> tuple[Candidate, ...
 
 
 def _is_prior(one: Match, subject: Subject, since: date, wish: PriorsWish) -> bool:
-    """An archive may match more than it was asked for; another patient's study must never be taken for a prior."""
-    if one["PatientID"].strip() != subject.patient_id or one["StudyInstanceUID"] in ("", subject.study_uid):
+    """An archive may match more than it was asked for; another patient's study must never be taken for a prior.
+
+    A study of the same day may be the later one, or on its way here to be read and delivered itself.
+    """
+    if one["PatientID"].strip() != subject.patient_id or one["StudyInstanceUID"] == subject.study_uid:
         return False
-    if subject.issuer and one["IssuerOfPatientID"] and one["IssuerOfPatientID"].strip() != subject.issuer:
+    same = (("IssuerOfPatientID", subject.issuer), ("PatientBirthDate", subject.birth_date))
+    if any(ours and one[keyword] and one[keyword].strip() != ours for keyword, ours in same):
         return False
-    if not f"{since:%Y%m%d}" <= one["StudyDate"] <= f"{subject.day:%Y%m%d}":
+    if not valid_uid(one["StudyInstanceUID"]) or not f"{since:%Y%m%d}" <= one["StudyDate"] < f"{subject.day:%Y%m%d}":
         return False
     modalities = set(filter(None, one["ModalitiesInStudy"].split("\\")))
     return wish.modality == "any" or not modalities or bool(modalities & subject.modalities)

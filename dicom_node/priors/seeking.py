@@ -40,8 +40,19 @@ from dicom_node.storage.pulls import Pulled, PullReason, count_held, note_pulled
 
 _AT_ONCE: Final = 4  # studies whose priors are fetched at the same time
 _POLL_S: Final = 0.25
-_HEADER: Final = ["PatientID", "IssuerOfPatientID", "StudyDate", "SpecificCharacterSet"]
+_HEADER: Final = ["PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyDate", "SpecificCharacterSet"]
 _log = structlog.get_logger()
+
+
+class _Ending(threading.Event):
+    """Set when the time of one study is over, or that of the node."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._stop.is_set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +85,17 @@ class Seeker:
 
     def _serve(self, job: Job, stop: threading.Event) -> None:
         try:
-            self.seek(job, stop)
+            if not stop.is_set():
+                self.seek(job, stop)
         except (NodeError, ValueError) as error:
             _log.warning("the priors of a study were not fetched", study_uid=job.study_uid, error=describe(error))
         except Exception as error:  # noqa: BLE001  an odd answer must not end the search for other studies
             _log.error("the priors of a study were not fetched", study_uid=job.study_uid, error=describe(error))
-        with self.db.write() as conn:
-            wait_no_longer(conn, job, self.clock())
+        try:
+            with self.db.write() as conn:
+                wait_no_longer(conn, job, self.clock())
+        except StorageError as error:
+            _log.warning("a study is read at the end of its wait for priors", study_uid=job.study_uid, error=str(error))
 
     def seek(self, job: Job, stop: threading.Event) -> None:
         """Find, fetch and wait until they are read. Raises RemoteError, StorageError, ValueError."""
@@ -90,13 +105,13 @@ class Seeker:
             return
         with self.db.write() as conn:
             note_priors(conn, job.study_uid, [one.prior for one in chosen], self.clock())
-        out_of_time = threading.Event()
+        out_of_time = _Ending(stop)
         timer = threading.Timer(max(job.not_before - self.clock(), 0), out_of_time.set)
         timer.daemon = True
         timer.start()
         try:
             here = [one.prior for one in chosen if not out_of_time.is_set() and self._fetch(job, one, out_of_time)]
-            self._await_results(job, here, out_of_time, stop)
+            self._await_results(job, here, out_of_time)
         finally:
             timer.cancel()
 
@@ -118,10 +133,10 @@ class Seeker:
             change(conn, job.study_uid, uid, PriorState.HERE if whole else PriorState.FAILED)
         return whole
 
-    def _await_results(self, job: Job, here: list[Prior], out_of_time: threading.Event, stop: threading.Event) -> None:
+    def _await_results(self, job: Job, here: list[Prior], out_of_time: threading.Event) -> None:
         """Until every prior that is here was read; the others cannot be compared with."""
         waiting = {one.study_uid for one in here}
-        while waiting and not stop.is_set():
+        while waiting and not out_of_time.is_set():
             with self.db.read() as conn:
                 read = have_results(conn, sorted(waiting), str(job.payload["reading"]))
             if read:
@@ -129,8 +144,8 @@ class Seeker:
                     for uid in read:
                         change(conn, job.study_uid, uid, PriorState.READ)
                 waiting -= read
-            elif out_of_time.wait(_POLL_S):
-                return
+            else:
+                out_of_time.wait(_POLL_S)
 
     def _subject(self, study_uid: str) -> Subject:
         """Raises ValueError where the study has no readable image."""
@@ -147,6 +162,7 @@ class Seeker:
             _day(_text(header, "StudyDate"), self.clock()),
             frozenset(row.modality for row in rows if row.modality),
             frozenset(row.body_part.upper() for row in rows if row.body_part),
+            _text(header, "PatientBirthDate"),
         )
 
 

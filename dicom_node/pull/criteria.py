@@ -52,7 +52,7 @@ Ask = Callable[[Query], Found]
 
 
 def search(criteria: Criteria, ask: Ask) -> tuple[Wanted, ...]:
-    """Every wanted study once, the oldest first. Raises PeerUnavailable, PeerRefused."""
+    """Every wanted study once, the oldest first. Raises PeerUnavailable, PeerRefused; SettingsError where not all are told."""
     found = {one.study_uid: one for match in _matches(criteria, ask) if (one := _wanted(match)) and _fits(one, criteria)}
     return tuple(sorted(found.values(), key=lambda one: (one.study_date, one.study_uid)))
 
@@ -65,7 +65,7 @@ def _matches(criteria: Criteria, ask: Ask) -> Iterator[Match]:
     ]
     days = _days(criteria.since, criteria.until)
     for keyword, value in named:
-        yield from ask(Query(Level.STUDY, {**_TOLD, keyword: value, "StudyDate": days}, _MOST)).matches
+        yield from _whole(ask(Query(Level.STUDY, {**_TOLD, keyword: value, "StudyDate": days}, _MOST)))
     if named:
         return
     for modality in criteria.modalities or ("",):
@@ -76,11 +76,18 @@ def _all_of(modality: str, since: date | None, until: date, ask: Ask) -> Iterato
     query = Query(Level.STUDY, {**_TOLD, "ModalitiesInStudy": modality, "StudyDate": _days(since, until)}, _MOST)
     found = ask(query)
     if found.whole or since is None or since >= until:
-        yield from found.matches
+        yield from _whole(found)
         return
     middle = since + (until - since) // 2
     yield from _all_of(modality, since, middle, ask)
     yield from _all_of(modality, middle + timedelta(days=1), until, ask)
+
+
+def _whole(found: Found) -> Sequence[Match]:
+    """Raises SettingsError where there are others, which nobody would miss."""
+    if not found.whole:
+        raise SettingsError(f"the archive has more than the {len(found.matches)} studies it told; add --since or --modality")
+    return found.matches
 
 
 def _days(since: date | None, until: date | None) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 
 from dicom_node.errors import SettingsError
@@ -76,6 +77,9 @@ class PullList:
         self._entries |= {one.study_uid: one for one in entries}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8", newline="") as out:
+            if out.tell() != (whole := len(_whole(self.file.read_bytes()))):
+                out.truncate(whole)
+                out.seek(whole)
             writer = csv.DictWriter(out, _COLUMNS)
             if out.tell() == 0:
                 writer.writeheader()
@@ -88,13 +92,15 @@ def _read(file: Path) -> list[Entry]:
     if not file.exists():
         return []
     try:
-        with file.open(encoding="utf-8", newline="") as text:
-            rows = list(csv.DictReader(text, strict=True))
-        if rows and None in rows[-1].values():  # the power failed in the middle of a line
-            rows.pop()
-        return [_entry(row) for row in rows]
+        text = _whole(file.read_bytes()).decode("utf-8")
+        return [_entry(row) for row in csv.DictReader(StringIO(text, newline=""), strict=True)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SettingsError(f"{file}: is not the list of a pull ({type(error).__name__}); name another with --list") from error
+
+
+def _whole(content: bytes) -> bytes:
+    """Without the line in whose middle the power failed."""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def _entry(row: dict[str, str]) -> Entry:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node import app
-from dicom_node.archives import Archive, archive_named
+from dicom_node.archives import Archive, Moving, archive_named
 from dicom_node.errors import SettingsError
 from dicom_node.fetched import FolderKeeper, Keeper
 from dicom_node.pull.criteria import Criteria, Wanted, search
@@ -94,10 +94,11 @@ def pull(wish: Wish, config: Path, *, dry_run: bool) -> int:
 @contextmanager
 def _target(settings: Settings, wish: Wish) -> Iterator[Target]:
     if wish.into is not None:
-        if settings.peers.get(wish.source) is not None and getattr(settings.peers[wish.source], "retrieve", "get") == "move":
-            raise SettingsError(f"--into: peer {wish.source!r} sends to the node's listener; set `retrieve: get` for it")
+        target = _IntoFolder(settings, wish.source, FolderKeeper(wish.into))
+        if isinstance(target.archive(""), Moving):
+            raise SettingsError(f"--into: {wish.source!r} sends to the node's listener; set `retrieve: get` for it")
         wish.into.mkdir(parents=True, exist_ok=True)
-        yield _IntoFolder(settings, wish.source, FolderKeeper(wish.into))
+        yield target
         return
     db = app.open_database(settings)
     keeper = Keeper(db, app.open_files(settings), settings.listener.watermark_mb * 2**20, settings.listener.ae_title)

@@ -37,12 +37,12 @@ from inference.reading import Decision, Frame, FrameSource, Reading
 from tests.dicom_node.fetching import arrived
 from tests.support import MODEL, GreyReader
 
-SUBJECT = Subject("1.9", "P1", "HOSPITAL", date(2026, 6, 1), frozenset({"DX"}), frozenset({"CHEST"}))
+SUBJECT = Subject("1.9", "P1", "HOSPITAL", date(2026, 6, 1), frozenset({"DX"}), frozenset({"CHEST"}), "19500101")
 
 
 def study(uid: str = "1.1", day: str = "20250101", patient: str = "P1", modalities: str = "DX", issuer: str = "") -> Match:
     told = {"StudyInstanceUID": uid, "StudyDate": day, "PatientID": patient, "ModalitiesInStudy": modalities}
-    return {**told, "IssuerOfPatientID": issuer, "NumberOfStudyRelatedInstances": "1"}
+    return {**told, "IssuerOfPatientID": issuer, "PatientBirthDate": "", "NumberOfStudyRelatedInstances": "1"}
 
 
 CHOICES = {
@@ -52,6 +52,10 @@ CHOICES = {
     "not one of another issuer": ([study(issuer="ELSEWHERE")], []),
     "one whose issuer is not told": ([study(issuer="")], ["1.1"]),
     "not a later one": ([study(day="20260602")], []),
+    "not one of the same day, which may itself be on its way here": ([study(day="20260601")], []),
+    "not one whose UID is none": ([study("../1.1")], []),
+    "not one born on another day": ([{**study(), "PatientBirthDate": "19700101"}], []),
+    "one whose date of birth agrees": ([{**study(), "PatientBirthDate": "19500101"}], ["1.1"]),
     "not an older one than wished": ([study(day="20200101")], []),
     "not one without a date": ([study(day="")], []),
     "not of another modality": ([study(modalities="CT\\SR")], []),
@@ -183,6 +187,28 @@ def test_an_archive_that_is_silent_costs_the_wait_and_no_more(node: Node) -> Non
     seek(node, 20, read=False)
     assert node.job().not_before == pytest.approx(due, abs=0.5)
     assert node.states() == {"1.1": PriorState.FAILED}
+
+
+def test_a_node_that_stops_does_not_wait_for_an_archive(node: Node) -> None:
+    class Slow(Archive):
+        def retrieve(self, study_uid: str, stop: threading.Event | None = None) -> Retrieved:
+            assert stop is not None
+            end = time.monotonic() + 10
+            while not stop.is_set() and time.monotonic() < end:
+                asked.set()
+                time.sleep(0.01)
+            raise PeerUnavailable(f"{study_uid} was cancelled")
+
+    asked, stop = threading.Event(), threading.Event()
+    node.queue(wait_s=600)
+    slow = Slow(node.archive.keep, node.archive.films)
+    thread = threading.Thread(target=Seeker(node.db, node.files, slow).run, args=(stop, 0.02))
+    thread.start()
+    assert asked.wait(10)
+    began = time.monotonic()
+    stop.set()
+    thread.join()
+    assert time.monotonic() - began < 5
 
 
 def test_two_processes_look_once(node: Node) -> None:

@@ -43,6 +43,19 @@ def test_an_archive_that_tells_little_at_once_is_asked_for_fewer_days(limit: int
     assert [one.study_uid for one in wanted] == list(DAYS)
 
 
+MORE = {
+    "no day to begin with": Criteria(modalities=("CR",)),
+    "a single day": Criteria(since=date(2026, 1, 1), until=date(2026, 1, 1)),
+    "a patient": Criteria(patients=("P1",)),
+}
+
+
+@pytest.mark.parametrize("criteria", MORE.values(), ids=MORE)
+def test_what_cannot_be_found_whole_is_said(criteria: Criteria) -> None:
+    with pytest.raises(SettingsError, match="more than"):
+        search(criteria, lambda _: Found((match("1.2", "20260101"),), whole=False))
+
+
 ODD = {
     "no UID": (match("", "20260101"), []),
     "no valid UID": (match("../x", "20260101"), []),
@@ -149,6 +162,11 @@ def test_a_list_survives_a_power_cut_and_another_file_is_no_list(tmp_path: Path)
     studies.note(Entry("1.2", 1, State.DONE, 1, 1))
     file.write_text(file.read_text() + "1.3,1,do")
     assert PullList(file).counts() == {State.DONE: 1, State.WAITING: 1}
+    PullList(file).note(Entry("1.3", 1, State.DONE, 1, 1))  # the same command again goes on where it ended
+    assert PullList(file).counts() == {State.DONE: 2}
+    file.write_text(file.read_text() + '1.2,1,partial,0,1,"why, ')
+    PullList(file).note(Entry("1.4", 1))
+    assert PullList(file).counts() == {State.DONE: 2, State.WAITING: 1}
     file.write_text("PatientName\nSmith\n")
     with pytest.raises(SettingsError, match="is not the list of a pull"):
         PullList(file)
