@@ -18,7 +18,7 @@ import structlog
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode
 
-from dicom_node.errors import RemoteError, SettingsError, StorageError
+from dicom_node.errors import RemoteError, SettingsError, StorageError, describe
 from dicom_node.ingest.receive import valid_uid
 from dicom_node.ingest.services import Exchange, Request
 from dicom_node.pixels.quiet import quiet
@@ -136,13 +136,18 @@ class Reporter:
         return len(due)
 
     def _report(self, ask: Ask) -> None:
-        peer = self.address(ask.calling_ae, ask.called_ae)
         try:
+            peer = self.address(ask.calling_ae, ask.called_ae)
             if peer is None:
                 raise SettingsError(f"query.addresses has no address for {ask.calling_ae}")
             tell(peer, self._judged(ask), {uid: of for of, uid in ask.objects})
         except (RemoteError, SettingsError) as error:
             self._later(ask, str(error))
+            return
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001  what one peer does to us must not end the reports to the others
+            self._later(ask, describe(error))
             return
         with self.db.write() as conn:
             reported(conn, ask)
@@ -154,7 +159,7 @@ class Reporter:
             if now - ask.asked_at > self.give_up_s:
                 give_up(conn, ask, why, now)
             else:
-                report_later(conn, ask, why, now + min(_FIRST_WAIT_S * 2**ask.attempts, _LONGEST_WAIT_S))
+                report_later(conn, ask, why, now + min(_FIRST_WAIT_S * 2 ** min(ask.attempts, 16), _LONGEST_WAIT_S))
         _log.warning("a storage commitment report was not taken", calling_ae=ask.calling_ae, error=why)
 
     def _judged(self, ask: Ask) -> Report:

@@ -10,6 +10,7 @@ from pathlib import Path
 from struct import pack
 from typing import Final
 
+import structlog
 from pydicom import Dataset
 
 from dicom_node.errors import RemoteError, StorageError
@@ -42,6 +43,9 @@ SOME_FAILED: Final = 0xB000
 _DESTINATION: Final = 0x0600  # Move Destination
 _TELL_EVERY_S: Final = 0.5
 _TAGS: Final = {Level.STUDY: "0020000D", Level.SERIES: "0020000E", Level.IMAGE: "00080018"}
+
+
+_log = structlog.get_logger()
 
 
 class Refused(Exception):  # noqa: N818 - it becomes a status
@@ -148,7 +152,8 @@ class MoveService:
                     counts.tell(exchange)
                     if exchange.cancelled() or exchange.stopping:
                         return True
-        except RemoteError:
+        except RemoteError as error:
+            _log.warning("a C-MOVE could not be served", calling_ae=request.caller.calling_ae, error=str(error))
             for sop_uid in by_path.values():
                 counts.note(sop_uid, None)
         return False

@@ -49,14 +49,19 @@ class Held:
 
 
 def note_ask(conn: Connection, ask: Ask, now: float) -> bool:
-    """Keep a request; the same again is kept once. False: another request of this peer has its transaction UID."""
+    """Keep a request; the same again is kept once, and reported again where that was done or given up.
+
+    False: another request of this peer has its transaction UID.
+    """
     mine = (commitments_asked.c.transaction_uid == ask.transaction_uid, commitments_asked.c.calling_ae == ask.calling_ae)
     objects = json.dumps(ask.objects)
-    held = conn.execute(select(commitments_asked.c.objects).where(*mine)).scalar()
-    if held is not None:
-        return bool(held == objects)
-    key = {"transaction_uid": ask.transaction_uid, "calling_ae": ask.calling_ae, "called_ae": ask.called_ae}
     fresh = {"state": AskState.WAITING.value, "attempts": 0, "asked_at": now, "next_at": now, "last_error": ""}
+    held = conn.execute(select(commitments_asked.c.objects, commitments_asked.c.state).where(*mine)).first()
+    if held is not None:
+        if held.objects == objects and held.state != AskState.WAITING.value:
+            _change(conn, ask, **fresh)
+        return bool(held.objects == objects)
+    key = {"transaction_uid": ask.transaction_uid, "calling_ae": ask.calling_ae, "called_ae": ask.called_ae}
     conn.execute(insert(commitments_asked).values(**key, objects=objects, **fresh))
     return True
 

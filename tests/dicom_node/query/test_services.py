@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from dicom_node.storage.commitments_asked import take_due
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import list_events
 from dicom_node.storage.files import FileStore
+from dicom_node.storage.instances import instances_of
 from tests.dicom_node.fetching import arrived
 
 FIND, MOVE, GET = (
@@ -250,6 +251,57 @@ def test_a_node_that_deletes_promises_nothing_and_a_report_that_nobody_takes_is_
     with node.db.read() as conn:
         assert any("was given up" in event.text for event in list_events(conn))
     assert reporter.step() == 0
+
+
+def test_a_report_that_is_asked_for_again_is_told_again(node: Node) -> None:
+    request, now = action("1.2.12", (CTImageStorage, node.images("1.2.3")[0])), time.time() + 1e6
+    assert committed(node, request) == 0x0000
+    gives_up = Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: None, 10, lambda: now)
+    assert gives_up.step() == 1
+    assert gives_up.step() == 0
+    assert committed(node, request) == 0x0000
+    assert gives_up.step() == 1
+
+
+def test_what_breaks_one_report_stops_neither_the_others_nor_the_thread(node: Node) -> None:
+    def address(_to: str, _as: str) -> DicomPeer:
+        raise RuntimeError("the association must be established")
+
+    uid = node.images("1.2.3")[0]
+    for number in (20, 21):
+        assert committed(node, action(f"1.2.{number}", (CTImageStorage, uid))) == 0x0000
+    reporter = Reporter(node.db, node.files, Promise(True, True), address, 1e9, lambda: time.time() + 60)
+    assert reporter.step() == 2
+    late = Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: None, 1e12, lambda: 5e10)
+    for one in take_due(node.db, 0, 4e10):
+        late._report(replace(one, attempts=2000))  # weeks of `report_hours`
+    assert not take_due(node.db, 0, 5e10)
+    for one in take_due(node.db, 0, 6e10):
+        Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: None, 0, lambda: 6e10)._report(one)
+
+
+def test_a_study_that_cannot_be_entered_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    class Files(FileStore):
+        def path(self, relative: str) -> Path:
+            if relative == odd:
+                raise OSError("odd")
+            return super().path(relative)
+
+    odd = ""
+    db, files = Database.open(tmp_path / "one.sqlite"), Files(tmp_path)
+    keeper = Keeper(db, files, 0, "WETREAD")
+    indexer = Indexer(db, files, quiet_s=0)
+    try:
+        for number, study in enumerate(("1.5", "1.6", "1.7")):
+            assert keeper(arrived(phantom_ct(number, 1, size=16, patient_id="P", study_uid=study)[0])) == 0
+        with db.read() as conn:
+            odd = instances_of(conn, "1.5")[0].path
+        assert indexer.step() == 2
+        odd = ""
+        assert indexer.step() == 1
+    finally:
+        keeper.close()
+        db.close()
 
 
 def test_the_index_follows_what_comes_and_forgets_nothing(tmp_path: Path) -> None:

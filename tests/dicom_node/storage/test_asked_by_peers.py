@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -26,7 +27,7 @@ from dicom_node.storage.index import (
     sources,
     stale,
 )
-from dicom_node.storage.instances import NewInstance, record_instance
+from dicom_node.storage.instances import ConflictRule, InstanceRow, NewInstance, record_instance, record_instances
 from dicom_node.storage.jobs import JobKind, NewJob, enqueue, list_jobs
 from dicom_node.storage.priors import (
     Prior,
@@ -64,7 +65,7 @@ def entered(db: Database, study_uid: str, name: str, day: str, modality: str) ->
         day,
         f"\\{modality}\\SR\\",
         json.dumps({"of": study_uid}),
-        "1+0",
+        "1.1+0",
     )
     series = SeriesEntry(f"{study_uid}.1", study_uid, modality, '{"s": 1}')
     image = InstanceEntry(f"{study_uid}.1.1", series.series_uid, study_uid, DX, "1.2", f"p/{study_uid}", '{"i": 1}')
@@ -118,14 +119,14 @@ def test_what_is_new_is_stale_until_it_is_entered(db: Database) -> None:
     with db.write() as conn:
         record_instance(conn, instance(), 100)
         assert stale(conn, 0, 100) == ()  # it may still be under transfer
-        assert stale(conn, 0, 101) == stale(conn, 100, 101) == (("1.1", "1+0"),)
+        assert stale(conn, 0, 101) == stale(conn, 100, 101) == (("1.1", "1.1+0"),)
         assert stale(conn, 101, 102) == ()
         save_document(conn, document("1.8"), 200)
         save_document(conn, document("1.7", held="breaks a rule"), 200)
-        assert stale(conn, 150, 300) == (("1.1", "1+1"),)
+        assert stale(conn, 150, 300) == (("1.1", "1.1+1"),)
         assert {one.sop_uid for one in sources(conn, "1.1")} == {"1.1.1", "1.8"}
     with db.write() as conn:
-        put(conn, StudyEntry("1.1", "", "", "", "", "\\", "{}", "1+1"), [], [])
+        put(conn, StudyEntry("1.1", "", "", "", "", "\\", "{}", "1.1+1"), [], [])
         assert stale(conn, 0, 300) == ()
 
 
@@ -189,3 +190,27 @@ def test_a_reading_waits_for_priors_that_somebody_looks_for_once(db: Database) -
         assert have_results(conn, ["0.1", "0.2"], "chest") == {"0.1"}
         wait_no_longer(conn, job, 120)
     assert [one.not_before for one in list_jobs(db, study_uid="1.1")] == [120]
+
+
+def test_a_study_whose_image_was_replaced_is_entered_again(db: Database) -> None:
+    """By the rule "newest" its number of images stays as it is; peers must get the one that is read."""
+    with db.write() as conn:
+        record_instance(conn, instance(), 1.0)
+        ((_, covered),) = stale(conn, 0.0, 5.0)
+        put(conn, StudyEntry("1.1", "", "", "", "", "", "{}", covered), [], [])
+        assert stale(conn, 0.0, 5.0) == ()
+        corrected = replace(instance(), sha256="other", path="instances/corrected")
+        record_instances(conn, [_Incoming(corrected)], 2.0, ConflictRule.NEWEST)
+        assert [one.path for one in sources(conn, "1.1")] == ["instances/corrected"]
+        assert [uid for uid, _ in stale(conn, 0.0, 5.0)] == ["1.1"]
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    new: NewInstance
+
+    def same_as(self, held: InstanceRow) -> bool:
+        return held.sha256 == self.new.sha256
+
+    def place(self, _copy: int) -> str:
+        return self.new.path
