@@ -28,7 +28,7 @@ def set_user(config: Path, name: str, role: str, password: str) -> str:
         raise SettingsError(f"the password is too short; at least {SHORTEST_PASSWORD} characters (NIST SP 800-63B)")
     chosen = _role(role, Role.VIEWER, Role.OPERATOR)
     write_accounts(file, Accounts({**accounts.users, name: new_user(chosen, password)}, accounts.keys))
-    return f"{name} is a {chosen.value} in {file}"
+    return f"{name} has the role {chosen.value} in {file}"
 
 
 def make_key(config: Path, name: str, role: str) -> str:

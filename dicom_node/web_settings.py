@@ -35,6 +35,10 @@ class WebSettings(Frozen):
         """Nobody but this machine gets pages without a login, or a password in the clear."""
         if not self.local and self.users_file is None:
             raise ValueError(f"host {self.host} can be reached from other machines: name a `users_file` (`wetread users set`)")
+        if self.behind_proxy and self.users_file is None:
+            raise ValueError(
+                "`behind_proxy` lets other machines in through the proxy: name a `users_file` (`wetread users set`)"
+            )
         if not self.local and self.tls is None and not self.behind_proxy:
             raise ValueError(
                 f"host {self.host} can be reached from other machines: name a certificate and its key under `tls`, or say "

@@ -79,7 +79,7 @@ def visitor_of(request: Request) -> Visitor | None:
 
 def check_form(visitor: Visitor, form_key: str) -> None:
     """Raises AccessRefused for a form that is not of this session."""
-    if visitor.session_key and not hmac.compare_digest(form_key, visitor.form_key):
+    if visitor.session_key and not hmac.compare_digest(form_key.encode(), visitor.form_key.encode()):
         raise AccessRefused(403, "this form is of another session; load the page again")
 
 
@@ -123,7 +123,7 @@ def _in_session(parts: Parts, key: str) -> Visitor | None:
     idle_s, now = parts.settings.web.idle_minutes * 60, parts.db.now()
     with parts.db.read() as conn:
         session = web_sessions.find(conn, key, idle_s, now)
-    if session is None or not _still_right(parts, session):
+    if session is None or not _still_right(parts, session, key):
         return None
     if now - session.seen_at > _SEEN_EVERY_S:
         with parts.db.write() as conn:
@@ -131,15 +131,15 @@ def _in_session(parts: Parts, key: str) -> Visitor | None:
     return Visitor(Account(session.name, Role(session.role)), session.form_key, key)
 
 
-def _still_right(parts: Parts, session: Session) -> bool:
-    """Who was taken out of the users file, or has another role now, must log in again."""
+def _still_right(parts: Parts, session: Session, key: str) -> bool:
+    """Who was taken out of the users file, or has another role or password now, must log in again."""
     if parts.accounts is None:
         return False
     try:
         user = parts.accounts.current().users.get(session.name)
     except SettingsError as error:
         raise AccessRefused(503, str(error)) from error
-    return user is not None and user.role.value == session.role
+    return user is not None and hmac.compare_digest(user.form_key(key), session.form_key)
 
 
 def _held(parts: Parts, key: str) -> Account | None:

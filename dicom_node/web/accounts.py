@@ -52,6 +52,10 @@ class User(Frozen):
     role: Role
     password: str = Field(pattern=r"^scrypt\$\d+\$\d+\$\d+\$[\w/+=]+\$[\w/+=]+$")
 
+    def form_key(self, session_key: str) -> str:
+        """What forms of a session carry. It changes with the password and the role, which end the session."""
+        return hmac.new(session_key.encode(), f"{self.role.value} {self.password}".encode(), hashlib.sha256).hexdigest()
+
 
 class Key(Frozen):
     role: Role

@@ -20,7 +20,8 @@ from dicom_node.index.search import search
 from dicom_node.remote.matches import Level
 from dicom_node.trail import Trail
 from dicom_node.web import dicomweb_retrieve
-from dicom_node.web.dicomweb_retrieve import PEER, host
+from dicom_node.web.access import client_of
+from dicom_node.web.dicomweb_retrieve import PEER
 from dicom_node.web.parts import Parts
 
 JSON: Final = "application/dicom+json"
@@ -48,7 +49,7 @@ def router(parts: Parts) -> APIRouter:
 
     def answer(level: Level, request: Request, **within: str) -> Response:
         _require_json(request)
-        trail.asked(PEER, host(request), "QIDO-RS", str(request.url).encode())
+        trail.asked(PEER, client_of(request), "QIDO-RS", str(request.url).encode())
         return _found(parts, _wish(parts, level, request, within), request)
 
     @made.get("/studies")

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from dicom_node.pixels.quiet import quiet
 from dicom_node.storage.index import InstanceEntry, Narrow, files_of
 from dicom_node.trail import Trail
+from dicom_node.web.access import client_of
 from dicom_node.web.parts import Parts
 
 PEER: Final = "DICOMweb"  # who asks, in the audit trail: keys have names, but several may share one
@@ -44,36 +45,36 @@ def add(made: APIRouter, parts: Parts, trail: Trail) -> None:
 
     def objects(request: Request, found: tuple[InstanceEntry, ...]) -> Response:
         answer = _objects(parts, request, found)
-        trail.gave(PEER, host(request), found)
+        trail.gave(PEER, client_of(request), found)
         return answer
 
     @made.get("/studies/{study}")
     def study_objects(request: Request, study: str) -> Response:
         return objects(request, entries(study))
 
+    def metadata(request: Request, found: tuple[InstanceEntry, ...]) -> Response:
+        trail.asked(PEER, client_of(request), "WADO-RS", str(request.url).encode())
+        return _metadata(parts, found)
+
     @made.get("/studies/{study}/metadata")
-    def study_metadata(study: str) -> Response:
-        return _metadata(parts, entries(study))
+    def study_metadata(request: Request, study: str) -> Response:
+        return metadata(request, entries(study))
 
     @made.get("/studies/{study}/series/{series}")
     def series_objects(request: Request, study: str, series: str) -> Response:
         return objects(request, entries(study, series))
 
     @made.get("/studies/{study}/series/{series}/metadata")
-    def series_metadata(study: str, series: str) -> Response:
-        return _metadata(parts, entries(study, series))
+    def series_metadata(request: Request, study: str, series: str) -> Response:
+        return metadata(request, entries(study, series))
 
     @made.get("/studies/{study}/series/{series}/instances/{instance}")
     def one_object(request: Request, study: str, series: str, instance: str) -> Response:
         return objects(request, entries(study, series, instance))
 
     @made.get("/studies/{study}/series/{series}/instances/{instance}/metadata")
-    def one_metadata(study: str, series: str, instance: str) -> Response:
-        return _metadata(parts, entries(study, series, instance))
-
-
-def host(request: Request) -> str:
-    return request.client.host if request.client else ""
+    def one_metadata(request: Request, study: str, series: str, instance: str) -> Response:
+        return metadata(request, entries(study, series, instance))
 
 
 def _objects(parts: Parts, request: Request, found: Sequence[InstanceEntry]) -> Response:
@@ -158,6 +159,14 @@ def _header(path: Path) -> dict[str, Any] | None:
 
 
 def _drop_bulk(dataset: Dataset) -> None:
-    for element in list(dataset.elements()):
-        if str(element.VR) in _BULK_VRS and len(element.value or b"") > _BULK:
-            del dataset[element.tag]
+    """Of sequences too; what cannot be decoded is left to the encoder, which leaves it out."""
+    for raw in list(dataset.elements()):
+        try:
+            element = dataset[raw.tag]
+        except Exception:  # noqa: BLE001  one value that cannot be decoded
+            continue
+        if element.VR == "SQ":
+            for item in element.value or ():
+                _drop_bulk(item)
+        elif element.VR in _BULK_VRS and len(element.value or b"") > _BULK:
+            del dataset[raw.tag]

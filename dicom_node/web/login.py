@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import threading
 import time
@@ -17,7 +18,7 @@ from dicom_node.errors import SettingsError
 from dicom_node.storage import web_sessions
 from dicom_node.storage.web_sessions import Session
 from dicom_node.web.access import AccessRefused, Visitor, check_form, client_of, cookie_name, visitor_of
-from dicom_node.web.accounts import Account
+from dicom_node.web.accounts import User
 from dicom_node.web.parts import Parts
 from dicom_node.web.show import page
 
@@ -67,12 +68,13 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/login")
     def log_in(request: Request, name: Annotated[str, Form()] = "", password: Annotated[str, Form()] = "") -> Response:
         host = client_of(request)
-        account = _try(parts, guesses, name[:_LONGEST], password[:_LONGEST], host)
-        _witness(parts, name[:_LONGEST], host, login=True, succeeded=account is not None)
-        if account is None:
+        name = name[:_LONGEST]
+        user = _try(parts, guesses, name, password[:_LONGEST], host)
+        _witness(parts, name, host, login=True, succeeded=user is not None)
+        if user is None:
             _log.warning("a login was refused", host=host)
             return page(request, "login.html", None, 401, failed="The name or the password is wrong.")
-        return _begin(parts, account)
+        return _begin(parts, name, user)
 
     @routes.post("/logout")
     def log_out(
@@ -90,24 +92,41 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _try(parts: Parts, guesses: Guesses, name: str, password: str, host: str) -> Account | None:
+def _try(parts: Parts, guesses: Guesses, name: str, password: str, host: str) -> User | None:
     """Raises AccessRefused during a pause."""
-    keys, now = (f"{name} from {host}", host), time.monotonic()  # never the name alone: others could lock its owner out
-    if (pause := guesses.paused_s(keys, now)) > 0:
-        raise AccessRefused(429, f"too many wrong passwords; try again in {int(pause // 60) + 1} minutes")
+    where = _network(host)
+    keys = (f"{name} from {where}", where)  # never the name alone: others could lock its owner out
+    _refuse_in_pause(guesses, keys)
     if parts.accounts is None or not guesses.one_at_a_time.acquire(timeout=5):
         raise AccessRefused(429, "too many are logging in; try again")
     try:
-        account = parts.accounts.current().login(name, password)
+        _refuse_in_pause(guesses, keys)  # those who came at once with others were not yet counted
+        accounts = parts.accounts.current()
+        if accounts.login(name, password) is None:
+            guesses.wrong(keys, time.monotonic())
+            return None
+        guesses.right(keys)
+        return accounts.users[name]
     except SettingsError as error:
         raise AccessRefused(503, str(error)) from error
     finally:
         guesses.one_at_a_time.release()
-    if account is None:
-        guesses.wrong(keys, now)
-    else:
-        guesses.right(keys)
-    return account
+
+
+def _refuse_in_pause(guesses: Guesses, keys: tuple[str, ...]) -> None:
+    if (pause := guesses.paused_s(keys, time.monotonic())) > 0:
+        raise AccessRefused(429, f"too many wrong passwords; try again in {int(pause // 60) + 1} minutes")
+
+
+def _network(host: str) -> str:
+    """One machine may take any address of its IPv6 network (RFC 4291 section 2.5.4: 64 bits of interface identifier)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4 or address.ipv4_mapped is not None:
+        return host
+    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
 def _witness(parts: Parts, name: str, host: str, *, login: bool, succeeded: bool) -> None:
@@ -120,10 +139,10 @@ def _witness(parts: Parts, name: str, host: str, *, login: bool, succeeded: bool
         auditor.record(conn, message, parts.db.now())
 
 
-def _begin(parts: Parts, account: Account) -> Response:
+def _begin(parts: Parts, name: str, user: User) -> Response:
     web, now = parts.settings.web, parts.db.now()
     key = secrets.token_urlsafe(32)
-    session = Session(account.name, account.role.value, secrets.token_urlsafe(32), now, now + web.session_hours * 3600)
+    session = Session(name, user.role.value, user.form_key(key), now, now + web.session_hours * 3600)
     with parts.db.write() as conn:
         web_sessions.begin(conn, key, session, web.idle_minutes * 60)
     answer = RedirectResponse("/", 303)

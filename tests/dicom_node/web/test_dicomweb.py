@@ -15,6 +15,8 @@ import uvicorn
 from dicomweb_client.api import DICOMwebClient
 from fastapi import FastAPI
 from pydicom import Dataset, dcmread
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.fetched import Keeper
 from dicom_node.index.indexer import Indexer
@@ -23,6 +25,7 @@ from dicom_node.routing import Names, Routes
 from dicom_node.settings import Settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
+from dicom_node.web import dicomweb_retrieve
 from dicom_node.web.dicomweb import router
 from dicom_node.web.parts import Parts
 from tests.dicom_node.fetching import arrived
@@ -46,8 +49,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for one in (image("1.2.3", 1, "P1"), image("1.2.3", 2, "P1"), image("1.2.3", 3, "P1"), image("1.2.4", 1, "P2")):
         assert keeper(arrived(one)) == 0
     assert Indexer(db, files, quiet_s=0).step() == 2
-    app = FastAPI()
     parts = Parts(Settings(data=folder), db, files, lambda: Routes(()), Names(frozenset(), {}), None)
+    app = FastAPI()
+    app.state.parts = parts
     app.include_router(router(parts), prefix="/dicom-web")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
@@ -118,6 +122,22 @@ def test_metadata_holds_all_but_the_pixels(client: DICOMwebClient) -> None:
     assert (len(told), first.PatientName, first.ImagePositionPatient) == (3, NAME, sent.ImagePositionPatient)
     assert "PixelData" not in first
     assert len(client.retrieve_instance_metadata("1.2.4", "1.2.4.1", "1.2.4.9.1")) > 10
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_bulk_data_is_left_out_of_metadata_wherever_it_stands(tmp_path: Path, implicit: bool) -> None:
+    made, group = image("1.2.5", 1, "P1"), Dataset()
+    group.add_new("WaveformData", "OW", bytes(4096))
+    made.WaveformSequence = [group]
+    made.add_new(0x60003000, "OW", bytes(4096))
+    made.add_new(0x60100010, "US", 4)
+    made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    dcmwrite(tmp_path / "one.dcm", made, implicit_vr=implicit, little_endian=True, enforce_file_format=True)
+    told = dicomweb_retrieve._header(tmp_path / "one.dcm")
+    assert told is not None
+    assert "60003000" not in told
+    assert told["60100010"]["Value"] == [4]
+    assert "54001010" not in told["54000100"]["Value"][0]
 
 
 def test_one_object_alone(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from dicom_node.settings import Settings
 from dicom_node.storage.database import Database
 from dicom_node.storage.tables import audit_messages
 from dicom_node.web.access import AccessRefused, check_origin
-from dicom_node.web.accounts import Accounts, AccountsFile, Role, User, new_key, read_accounts, write_accounts
+from dicom_node.web.accounts import Accounts, AccountsFile, Role, User, new_key, new_user, read_accounts, write_accounts
 from dicom_node.web.app import build
-from dicom_node.web.login import PAUSE_S, WRONG_IN_A_ROW, Guesses
+from dicom_node.web.login import PAUSE_S, WRONG_IN_A_ROW, Guesses, _network, _try
+from dicom_node.web.parts import Parts
 from dicom_node.web_settings import WebSettings
 
 from .conftest import PASSWORD, form_key, log_in, of
@@ -75,6 +77,16 @@ def test_whoever_is_taken_out_of_the_file_is_out(browser: TestClient, settings: 
     assert browser.get("/").status_code == 303
 
 
+def test_a_new_password_ends_the_sessions_of_the_old_one(
+    browser: TestClient, settings: Settings, people: dict[str, User]
+) -> None:
+    log_in(browser, "vic")
+    assert browser.get("/").status_code == 200
+    again = new_user(Role.VIEWER, "another horse battery")
+    write_accounts(settings.path("users.yaml"), Accounts({**people, "vic": again}, {}))
+    assert browser.get("/").status_code == 303
+
+
 @pytest.mark.parametrize(
     ("name", "password"),
     [("anna", "wrong"), ("nobody", PASSWORD), ("", ""), ("anna", ""), ("anna' OR 1=1 --", PASSWORD)],
@@ -94,6 +106,42 @@ def test_guessing_is_paused_for_that_address() -> None:
     assert guesses.paused_s(keys, 10) == pytest.approx(PAUSE_S + WRONG_IN_A_ROW - 1 - 10)
     assert guesses.paused_s(("anna from 10.0.0.2", "10.0.0.2"), 10) == 0  # its owner, from elsewhere
     assert guesses.paused_s(keys, PAUSE_S + 10) <= 0
+
+
+def test_guesses_that_come_all_at_once_are_counted_one_by_one(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def slowly_wrong(_accounts: Accounts, _name: str, password: str) -> None:
+        tried.append(password)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(Accounts, "login", slowly_wrong)
+    guesses = Guesses()
+
+    def guess(number: int) -> bool:
+        try:
+            return _try(parts, guesses, "anna", str(number), "10.0.0.1") is not None
+        except AccessRefused:
+            return False
+
+    with ThreadPoolExecutor(20) as pool:
+        assert not any(pool.map(guess, range(20)))
+    assert len(tried) == WRONG_IN_A_ROW
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param("10.0.0.1", "10.0.0.2", False, id="two machines"),
+        pytest.param("::ffff:10.0.0.1", "::ffff:10.0.0.2", False, id="two machines, IPv4 in IPv6"),
+        pytest.param("2001:db8:0:7::1", "2001:db8:0:7:ffff::2", True, id="addresses of one IPv6 network"),
+        pytest.param("2001:db8:0:7::1", "2001:db8:0:8::1", False, id="two IPv6 networks"),
+        pytest.param("fe80::1%eth0", "fe80::2%eth0", True, id="on one link"),
+        pytest.param("unknown", "_hidden", False, id="what a proxy says"),
+    ],
+)
+def test_whose_guesses_count_together(one: str, other: str, same: bool) -> None:
+    assert (_network(one) == _network(other)) is same
 
 
 def test_a_pause_is_told_on_the_page(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +228,7 @@ def test_without_a_login_the_node_answers_to_names_of_this_machine_only(
             {"host": "::", "users_file": "u", "tls": {"certificate_file": "c", "key_file": "k"}}, "", id="TLS of its own"
         ),
         pytest.param({"dicomweb": True}, "users_file", id="images without a login"),
+        pytest.param({"behind_proxy": True}, "users_file", id="a proxy lets others in without a login"),
     ],
 )
 def test_what_other_machines_can_reach_has_a_login_and_tls(section: dict[str, Any], fault: str) -> None:

@@ -99,6 +99,7 @@ def test_a_destination_gets_all_of_its_own_again(browser: TestClient, db: Databa
         pytest.param("vic", {"form_key": "own"}, 403, id="a viewer"),
         pytest.param("anna", {}, 403, id="no form key"),
         pytest.param("anna", {"form_key": "of another session"}, 403, id="another session's form key"),
+        pytest.param("anna", {"form_key": "schlüssel"}, 403, id="a form key that none can be"),
     ],
 )
 def test_nobody_else_can(
