@@ -86,6 +86,7 @@ def items(config: Path) -> Iterator[Item]:
     yield from _senders(settings.listener)
     yield from _archive(settings)
     yield from site_checks.archives(settings)
+    yield from site_checks.addresses(settings)
     yield from _destinations(settings)
 
 

@@ -9,7 +9,8 @@ import ssl
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +19,13 @@ import httpx
 from pydantic import BaseModel
 
 from dicom_node import app
+from dicom_node.archives import address_of
 from dicom_node.audit.transport import Stream, transport_of
 from dicom_node.certificates import expiries
 from dicom_node.check_item import PEER_LIMIT_S, Item, State, nearest_existing
 from dicom_node.completion import asker
-from dicom_node.errors import NodeError, PeerUnavailable
+from dicom_node.errors import NodeError, PeerRefused, PeerUnavailable
+from dicom_node.remote.dimse import echo
 from dicom_node.remote.tls import TlsFiles, client_context
 from dicom_node.retention_settings import parsed
 from dicom_node.settings import DicomDestination, Settings
@@ -106,7 +109,8 @@ def disk_writes(folder: Path) -> Item | None:
     except OSError as error:
         return Item("disk", State.FAILED, f"{folder}: a file cannot be written and synced ({error.strerror})")
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that has become read-only not even what is not there can be removed
+            probe.unlink()
     took = 1000 * (time.monotonic() - began)
     slow = "; acknowledging an image takes at least as long" if took > 100 else ""
     return Item("disk", State.WARNING if slow else State.OK, f"{folder}: fsync takes {took:.0f} ms{slow}")
@@ -167,7 +171,6 @@ def secrets(settings: Settings) -> Iterator[Item]:
     """Files with secrets: there, readable for the node and for nobody else."""
     count = 0
     for key, path in _files(settings, settings, _SECRETS):
-        count += 1
         try:
             with path.open("rb") as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -176,7 +179,8 @@ def secrets(settings: Settings) -> Iterator[Item]:
             continue
         if mode & 0o077:
             yield Item("secrets", State.WARNING, f"{path} of `{key}`: others may read it ({mode:o}); run `chmod 600` on it")
-            count -= 1
+        else:
+            count += 1
     if count:
         yield Item("secrets", State.OK, f"{count} files can be read by their owner only")
 
@@ -230,7 +234,7 @@ def retention(settings: Settings) -> Item:
         return Item("retention", State.WARNING, text)
     kept = "for ever" if not rules.images_days else f"{rules.images_days:g} days"
     marks = f"; watermarks {rules.high} and {rules.low}" if high else ""
-    return Item("retention", State.OK, f"images are kept {kept} after their last use{marks}")
+    return Item("retention", State.OK, f"images are kept {kept} after the last one of their study came{marks}")
 
 
 def audit(settings: Settings) -> Iterator[Item]:
@@ -272,3 +276,16 @@ def archives(settings: Settings) -> Iterator[Item]:
             yield Item(f"peer {name}", State.OK, f"asked for a study it cannot have, it counts {count}")
         except NodeError as error:
             yield Item(f"peer {name}", State.FAILED, str(error))
+
+
+def addresses(settings: Settings) -> Iterator[Item]:
+    """Each of `query.addresses`, called by C-ECHO; one that answers, but knows no C-ECHO, is there."""
+    for title in settings.query.addresses:
+        peer = address_of(settings, title, settings.listener.ae_title)
+        assert peer is not None, title
+        try:
+            echo(replace(peer, timeout_s=min(peer.timeout_s, PEER_LIMIT_S)))
+            yield Item(f"address {title}", State.OK, f"{peer} answers C-ECHO")
+        except NodeError as error:
+            state = State.WARNING if isinstance(error, PeerRefused) else State.FAILED
+            yield Item(f"address {title}", state, str(error))

@@ -39,6 +39,7 @@ class Retention:
         self._db, self._files, self._settings, self._purger, self._clock = db, files, settings, purger, clock
         self._buckets = itertools.count()
         self._elapsed, self._began = elapsed, clock() - elapsed()
+        self._told = False  # of the clock's leap
 
     def purge(self, stop: threading.Event) -> Purged:
         """By age, then by need. Where the clock was set forward, an operator is told first, and nothing is removed this time.
@@ -46,28 +47,32 @@ class Retention:
         Raises StorageError, StorageBusy.
         """
         now = self._clock()
-        if now - self._elapsed() - self._began > _LEAP_S:
+        if self._leapt(now):
+            if not self._told:
+                self._told = True
+                self._tell(
+                    "The clock leapt forward; nothing is removed before the next look. Check the clock (NTP)", Severity.ALERT
+                )
+                return Purged()
             self._began = now - self._elapsed()
-            self._tell(
-                "The clock leapt forward; nothing is removed before the next look. Check the clock (NTP)", Severity.ALERT
-            )
-            return Purged()
+        self._told = False
         done = self._purger.by_age(cutoffs(self._settings, now), now, stop) + self.relieve(stop)
         if done.anything:
             _log.info("retention removed what was old", count=done.rows)
         return done
 
     def relieve(self, stop: threading.Event) -> Purged:
-        """By need alone, where the high watermark is reached. Raises StorageError, StorageBusy."""
-        full = self.fill()
-        if full.used < full.high:
+        """By need alone, where the high watermark is reached; not after the clock leapt. Raises StorageError, StorageBusy."""
+        full, now = self.fill(), self._clock()
+        if full.used < full.high or self._leapt(now):
             return Purged()
-        now = self._clock()
         return self._relieve(cutoffs(self._settings, now), now, stop)
 
     def sweep(self, _stop: threading.Event) -> None:
         """One part of the store, and what was put aside long ago. Raises StorageError, StorageBusy."""
         now = self._clock()
+        if self._leapt(now):
+            return
         found = sweep(self._db, self._files, next(self._buckets), now)
         if found.moved:
             many = f"{len(found.moved)} files that no row names were moved to orphans/"
@@ -84,6 +89,10 @@ class Retention:
             with self._db.read() as conn:
                 held = held_bytes(conn)
         return fill(self._settings, self._files.root, held)
+
+    def _leapt(self, now: float) -> bool:
+        """Until an operator was told and has had until the next look of ``purge``."""
+        return now - self._elapsed() - self._began > _LEAP_S
 
     def _relieve(self, old: Cutoffs, now: float, stop: threading.Event) -> Purged:
         done = self._purger.by_need(self.fill, old, now, stop)

@@ -26,10 +26,14 @@ from reporting.context import DocumentKind
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What routes may name: readings, and each destination with the kinds of documents it takes."""
+    """What routes may name: readings, and each destination with the kinds of documents it takes.
+
+    ``archive``: whether there is one to fetch priors from.
+    """
 
     readings: frozenset[str]
     destinations: Mapping[str, frozenset[DocumentKind]]
+    archive: bool = True
 
 
 class PriorsWish(Frozen):
@@ -117,6 +121,8 @@ def _faults(parsed: _RoutesFile, names: Names) -> Iterator[str]:
     for route in parsed.routes:
         if route.reading not in names.readings:
             yield f"route {route.name!r}: reading {route.reading!r} is not in the settings; there are: {_list(names.readings)}"
+        if route.priors is not None and not names.archive:
+            yield f"route {route.name!r}: `priors` need an archive; name it as `study.archive` of the settings, or remove them"
     for one in _both(parsed):
         what = f"{'route' if isinstance(one, Route) else 'result rule'} {one.name!r}"
         if given.count(one.name) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import socket
 import time
@@ -15,10 +16,13 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
-from dicom_node import checks, site_checks
+from dicom_node import app, checks, site_checks
 from dicom_node.certificates import expiries
 from dicom_node.check_item import Item, State
+from dicom_node.errors import SettingsError
 from dicom_node.settings import Settings, load_settings
 from tests.acceptance.harness.outbox import certificate
 from tests.acceptance.harness.processes import free_port
@@ -51,7 +55,9 @@ def test_a_secret_that_others_may_read(tmp_path: Path) -> None:
 def test_a_secret_that_is_missing_is_named_by_its_key(tmp_path: Path) -> None:
     changes = _secret(tmp_path, 0o600)
     (tmp_path / "token").unlink()
-    _says(list(site_checks.secrets(_settings(tmp_path, **changes))), State.FAILED, "`destinations.record.token_file`")
+    found = list(site_checks.secrets(_settings(tmp_path, **changes)))
+    _says(found, State.FAILED, "`destinations.record.token_file`")
+    assert [item.state for item in found] == [State.FAILED]
 
 
 def test_the_end_of_a_certificate_agrees_with_another_reader(tmp_path: Path) -> None:
@@ -169,12 +175,46 @@ def test_an_archive_that_does_not_answer(tmp_path: Path) -> None:
     assert (item.name, item.state) == ("peer old", State.FAILED)
 
 
+@LEAKY_PEER
+def test_the_addresses_that_peers_are_sent_to_are_called(tmp_path: Path) -> None:
+    entity = AE("HERE")
+    entity.add_supported_context(Verification)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    places = {"HERE": server.server_address[1], "GONE": free_port()}
+    told = {title: {"host": "127.0.0.1", "port": port, "timeout_s": 2} for title, port in places.items()}
+    try:
+        found = list(site_checks.addresses(_settings(tmp_path, query={"addresses": told})))
+    finally:
+        server.shutdown()
+    assert [(one.name, one.state) for one in found] == [("address HERE", State.OK), ("address GONE", State.FAILED)]
+
+
+def test_priors_without_an_archive_are_told(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text("routes: [{name: all, reading: chest_xray, priors: {count: 1}}]")
+    settings = _settings(tmp_path, routes="routes.yaml")
+    with pytest.raises(SettingsError, match=r"study\.archive"):
+        app.routes_of(settings)
+
+
 def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
     assert site_checks.disk_writes(tmp_path / "not yet") is None
     found = site_checks.disk_writes(tmp_path)
     assert found is not None
     assert found.state in (State.OK, State.WARNING)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_became_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux refuses even to remove what is not there."""
+
+    def refused(*_args: object, **_more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    found = site_checks.disk_writes(tmp_path)
+    assert found is not None
+    assert (found.state, "Read-only" in found.text) == (State.FAILED, True)
 
 
 def test_json_and_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -267,6 +268,27 @@ def test_a_clock_that_leaps_forward_removes_nothing_before_an_operator_was_told(
     assert not retention.purge(threading.Event()).anything
     with store.db.read() as conn:
         assert "clock" in list_events(conn)[0].text
+
+
+def test_a_clock_that_leaps_forward_is_not_believed_by_a_full_disk_or_the_sweep(store: Store) -> None:
+    store.make(Made("1.1", NOW))
+    aside = store.files.root / "orphans" / "one.dcm"
+    aside.parent.mkdir()
+    aside.touch()
+    settings = RetentionSettings(high="0.00000001 GB", low="0.000000001 GB", images_days=0)
+    clock = [NOW]
+    retention = Retention(
+        store.db, store.files, settings, Purger(store.db, store.files), clock=lambda: clock[0], elapsed=lambda: 5.0
+    )
+    clock[0] = time.time() + 900 * DAY
+    stop = threading.Event()
+    for _ in range(2):
+        assert not retention.relieve(stop).anything
+        retention.sweep(stop)
+    assert not retention.purge(stop).anything
+    assert not retention.relieve(stop).anything  # told, and nothing before the next look
+    assert aside.exists()
+    assert retention.purge(stop).studies == 1
 
 
 def test_a_stop_leaves_the_rest_for_later(store: Store) -> None:
