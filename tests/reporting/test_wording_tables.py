@@ -12,6 +12,7 @@ from string import Formatter
 import numpy as np
 import pytest
 
+from dicom_node.worker import requests
 from inference.reading import Code, Frame, FrameSource, Urgency
 from inference.triage import aggregation, judge
 from inference.triage.catalogue import Band, FindingsCatalogue, load_catalogue
@@ -176,6 +177,7 @@ SAID = {
         "no drafting model is configured for this reading",
     ],
     "heat maps and heads": [METHOD, "calibration", "probe"],
+    "removed by retention": [requests._removed(count, 0.0)[0].reason for count in (1, 2)],
     "put together": ["it has no pixel data; it holds raw data, not an image (and 4 other reasons)"],
 }  # fmt: skip
 
