@@ -86,7 +86,7 @@ def _print(rows: Sequence[StreamRow], signals: Sequence[DriftSignal], wanted: in
         if mine:
             out.print(_table(mine))
     if not rows:
-        out.print("no stream yet: a stream begins with the first reading of a scanner's images")
+        out.print("no stream yet: one begins within ten minutes of the first reading of a scanner's images")
 
 
 def _table(signals: Sequence[DriftSignal]) -> Table:

@@ -55,7 +55,7 @@ def _afterwards(folder: Path, port: int, bare: bool) -> str:
     entry = stage.of("ENTRYPOINT")[0].exec_form
     role = "serve" if bare else "listen"
     command = [*entry, role, *stage.of("CMD")[0].exec_form[1:]]
-    health = ["wetread", "status", "--config", "/etc/wetread/node.yaml", "--alive", "listen"]
+    health = stage.of("HEALTHCHECK")[0].exec_form
     python = [
         "python3",
         "-c",

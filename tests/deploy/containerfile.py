@@ -21,8 +21,8 @@ class Step:
 
     @property
     def exec_form(self) -> list[str]:
-        """Raises ValueError where the step is not in the exec form."""
-        found = json.loads(self.text)
+        """Of HEALTHCHECK what stands after CMD. Raises ValueError where the step is not in the exec form."""
+        found = json.loads(self.text.partition("CMD")[2] if self.word == "HEALTHCHECK" else self.text)
         if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
             raise ValueError(f"{self.word} is not in the exec form: {self.text}")
         return found

@@ -93,6 +93,9 @@ def test_make_secrets_makes_what_compose_asks_for(tmp_path: Path) -> None:
     wanted = {Path(one["file"]).name for one in TREE["secrets"].values()} - {"metrics_key"}  # which `wetread users key` prints
     assert set(made) == wanted
     assert min(map(len, made.values())) >= 32
+    assert (
+        tmp_path / "secrets"
+    ).stat().st_mode & 0o777 == 0o700  # the files are open to the containers' users, the folder to nobody
     users = json.loads(made["orthanc_users.json"])["RegisteredUsers"]
     assert len(set(users.values()) | {made["postgres_password"], made["grafana_password"]}) == 3
 

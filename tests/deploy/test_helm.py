@@ -180,6 +180,13 @@ def test_no_probe_that_asks_the_database_restarts_a_pod(manifests: dict[str, lis
 
 
 @pytest.mark.parametrize("name", VALUES)
+def test_the_pages_are_reached_while_another_part_is_missing(manifests: dict[str, list[dict[str, Any]]], name: str) -> None:
+    """A pod that is not ready is taken out of its service: with /readyz, just when the administrator must look."""
+    probes = [template["spec"]["containers"][0]["readinessProbe"] for template in pods(manifests[name]).values()]
+    assert {probe["httpGet"]["path"] for probe in probes if "httpGet" in probe} <= {"/livez"}
+
+
+@pytest.mark.parametrize("name", VALUES)
 def test_services_budgets_and_policies_find_their_pods(manifests: dict[str, list[dict[str, Any]]], name: str) -> None:
     found = manifests[name]
     labels = {key: template["metadata"]["labels"] for key, template in pods(found).items()}

@@ -49,7 +49,7 @@ def commands(text: str) -> Iterator[str]:
     for line in [*lines, *inline(text)]:
         plain = line.partition(" #")[0].partition(" >")[0].strip()
         found = _PROGRAM.search(plain)
-        if found and "--how" not in plain and "|" not in plain and "…" not in plain.replace("STUDY…", "").replace("FILE…", ""):
+        if found and "|" not in plain and "…" not in plain.replace("STUDY…", "").replace("FILE…", ""):
             said = (found[1] or found[2] or "").strip()
             if said and (found[2] or plain.startswith("wetread ") or "bin/wetread " in plain):
                 yield said

