@@ -16,7 +16,7 @@ from dicom_node.errors import describe
 from dicom_node.ingest import pdu
 from dicom_node.ingest.association import Association
 from dicom_node.ingest.door import Door
-from dicom_node.ingest.line import Line, Lost, PeerAborted, Silent
+from dicom_node.ingest.line import Line, Lost, PeerAborted, Silent, shut
 from dicom_node.ingest.negotiation import Request, Unacceptable, accept, read_request
 from dicom_node.ingest.policy import Caller
 from dicom_node.ingest.tls import names_in
@@ -48,13 +48,11 @@ class Connection(threading.Thread):
         self._stopping = True
         if self.association is not None:
             self.association.stopping = True
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RD)
+        shut(self._socket, socket.SHUT_RD)
 
     def cut(self) -> None:
         """End it now."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        shut(self._socket, socket.SHUT_RDWR)
 
     def run(self) -> None:
         try:
@@ -74,7 +72,9 @@ class Connection(threading.Thread):
         limit = self._door.limits.acse_timeout_s
         if self._door.tls is not None:
             self._socket.settimeout(limit)
-            self._socket = self._door.tls.wrap_socket(self._socket, server_side=True)
+            secure = self._door.tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+            self._socket = secure  # at once: who is slow over the handshake can be cut, too
+            secure.do_handshake()
         self._line = line = Line(self._socket, limit)
         try:
             self._negotiate(line, read_request(line))

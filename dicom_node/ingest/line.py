@@ -92,24 +92,27 @@ class Line:
         self._low += count
         return self._view[self._low - count : self._low]
 
-    def waiting(self) -> bool:
-        """Whether something has come that was not fetched; does not wait."""
+    def waiting(self, seconds: float = 0.0) -> bool:
+        """Whether something has come that was not fetched, or the connection has ended; waits no longer than ``seconds``."""
         if self._high > self._low or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
             return True
-        return bool(select.select([self._socket], [], [], 0)[0])
+        poller = select.poll()  # ``select`` knows no descriptor above 1023
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def forward(self, count: int, file: ArrivingFile) -> StorageError | None:
         """Write the next ``count`` bytes to ``file``. A failure of the file is returned, and the bytes are read past."""
-        if self._plain and self._low == self._high:
-            return self._splice(count, file)
+        pipe = self._pipe or self._new_pipe()
+        if pipe and self._low == self._high:
+            return self._splice(pipe, count, file)
         try:
             ready = min(count, self._high - self._low)
             if ready:
                 self._low += ready
                 count -= ready
                 file.write(self._view[self._low - ready : self._low])
-            if self._plain:
-                return self._splice(count, file)
+            if pipe:
+                return self._splice(pipe, count, file)
             self._copy(count, file)
         except _FileFailed as failed:
             self.skip(failed.left)
@@ -144,7 +147,7 @@ class Line:
             self._socket.settimeout(grace_s)
             self._plain = False
             if not isinstance(self._socket, ssl.SSLSocket):
-                self._socket.shutdown(socket.SHUT_WR)
+                shut(self._socket, socket.SHUT_WR)
             end = time.monotonic() + grace_s
             while time.monotonic() < end and self._socket.recv_into(self._buffer):
                 pass
@@ -153,11 +156,6 @@ class Line:
     def close(self) -> None:
         self._drop_pipe()
         self._socket.close()
-
-    def interrupt(self) -> None:
-        """Called from another thread: whoever reads or writes finds the connection ended."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _fill(self, least: int, most: int) -> None:
         if self._low == self._high:
@@ -194,9 +192,9 @@ class Line:
                 raise _FileFailed(error, count) from error
             _in_time(deadline, count)
 
-    def _splice(self, count: int, file: ArrivingFile) -> StorageError | None:
+    def _splice(self, pipe: tuple[int, int], count: int, file: ArrivingFile) -> StorageError | None:
         """Socket → pipe → file. Everything of a PDU is done here, with as little as there can be for each piece."""
-        source, sink = self._pipe = self._pipe or _new_pipe()
+        source, sink = pipe
         connection, descriptor, splice = self._socket.fileno(), file.descriptor, os.splice
         deadline, came, moved = time.monotonic() + self._timeout_s, 0, 0
         try:
@@ -226,6 +224,13 @@ class Line:
         except StorageError as failure:
             return failure
 
+    def _new_pipe(self) -> tuple[int, int] | None:
+        """None under TLS, and where there is no descriptor for one: a buffer does, too."""
+        if self._plain:
+            with contextlib.suppress(OSError):
+                self._pipe = _pipe()
+        return self._pipe
+
     def _drop_pipe(self) -> None:
         pipe, self._pipe = self._pipe, None
         for end in pipe or ():
@@ -241,7 +246,16 @@ class _FileFailed(Exception):  # noqa: N818
         self.left = left
 
 
-def _new_pipe() -> tuple[int, int]:
+def shut(connection: socket.socket, how: int) -> None:
+    """End one direction or both, also from another thread: whoever reads or writes there finds it ended.
+
+    Not by ``SSLSocket.shutdown``: that ends only the encryption, and whoever reads gets what still comes as it was sent.
+    """
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, how)
+
+
+def _pipe() -> tuple[int, int]:
     source, sink = os.pipe()
     with contextlib.suppress(OSError):  # more than the user's share of pipe memory: a small pipe does, too
         import fcntl

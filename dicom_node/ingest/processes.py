@@ -131,10 +131,12 @@ class Listeners:
 
     def _tell_to_stop(self, grace_s: float) -> None:
         with self._lock:
-            lines = [one.line for one in self._processes if one.line is not None]
-        for line in lines:
-            with contextlib.suppress(OSError):  # it may end at any moment; its keeper sees to that
-                line.send(channel.STOP + str(grace_s).encode())
+            for one in self._processes:
+                if one.line is not None:
+                    with contextlib.suppress(OSError):  # it may end at any moment; its keeper sees to that
+                        one.line.send(channel.STOP + str(grace_s).encode())
+                elif one.process is not None:
+                    one.process.kill()  # it serves nobody yet
 
     def _kill_all(self) -> None:
         with self._lock:
@@ -222,9 +224,13 @@ class Listeners:
             theirs.close()
             with self._lock:
                 one.process, one.given = process, 0
+                if self._closing.is_set():
+                    process.kill()
             task = channel.Assignment(self._settings, self._opener, self._services, one.slot, self._serial_commits)
-            with contextlib.suppress(OSError):  # it may end at any moment; its keeper sees to that
+            try:
                 channel.assign(ours, task)
+            except OSError:  # it has ended, or there is no descriptor for its task, for which it would wait
+                process.kill()
             self._watch(one, process, ours)
             with self._lock:
                 one.process = one.line = None
@@ -259,7 +265,10 @@ class Listeners:
             told = b""
         if told == channel.READY:
             with self._lock:
-                one.line = line
+                if self._closing.is_set():  # too late to be told
+                    process.kill()
+                else:
+                    one.line = line
         elif not told:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_SILENT_S)

@@ -20,6 +20,7 @@ import structlog
 from dicom_node.errors import NodeError, StorageBusy, StorageError, describe
 from dicom_node.ingest.committer import Committer, Turn
 from dicom_node.ingest.header import Header, Headers, Unreadable, read_header
+from dicom_node.ingest.limiter import EventLimiter
 from dicom_node.ingest.part10 import file_head
 from dicom_node.ingest.policy import Caller
 from dicom_node.ingest.tally import Tally
@@ -29,6 +30,7 @@ from dicom_node.storage.events import EventKind, NewEvent, Severity, record_even
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.identities import identity_of
 from dicom_node.storage.instances import Conflict, ConflictRule, NewInstance, Outcome
+from dicom_node.storage.paths import translated
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -102,6 +104,7 @@ class Receiver:
         self._durable = durable
         self._committer = Committer(db, files, not durable, self._clock, conflicts, turn)
         self._headers, self._tally = Headers(), Tally()
+        self._limiter = EventLimiter()
         self._look_at = 0.0
 
     def begin(self, announced: Announced) -> ArrivingFile:
@@ -140,7 +143,7 @@ class Receiver:
             self._record_refusal(announced, refused.status, refused.comment, Severity.WARNING)
         except StorageBusy as error:
             answer = Answer(OUT_OF_RESOURCES, "No room or too busy at the moment; send again later")
-            self._record_refusal(announced, OUT_OF_RESOURCES, str(error), Severity.ALERT)
+            self._record_wait(announced, error)
         except StorageError as error:
             answer = Answer(PROCESSING_FAILURE, "Storage failed; the operator has been told")
             self._record_refusal(announced, PROCESSING_FAILURE, str(error), Severity.ALERT)
@@ -185,11 +188,22 @@ class Receiver:
         try:
             syntax = announced.transfer_syntax
             kind = (announced.caller.calling_ae, announced.sop_class_uid, syntax)
-            header = self._headers.of_start(start, syntax, kind) or read_header(file.path, file.head_size, syntax)
+            header = self._headers.of_start(start, syntax, kind)
+            if header is None:
+                with translated(file.path):
+                    header = read_header(file.path, file.head_size, syntax)
         except Unreadable as error:
             raise Refused(CANNOT_PARSE, f"Data set: {error}") from error
         _check(header, announced)
         return header
+
+    def _record_wait(self, announced: Announced, error: StorageBusy) -> None:
+        """Once a minute for each sender, which will send all of it again: a full disk must not fill with alerts."""
+        caller = announced.caller
+        held = self._limiter.admit(f"{caller.calling_ae} {caller.host} {type(error).__name__}", time.monotonic())
+        if held is not None:
+            reason = f"{error} ({held} more before)" if held else str(error)
+            self._record_refusal(announced, OUT_OF_RESOURCES, reason, Severity.ALERT)
 
     def _record_refusal(self, announced: Announced, status: int, reason: str, severity: Severity) -> None:
         caller = announced.caller

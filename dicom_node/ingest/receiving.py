@@ -81,3 +81,6 @@ def _end() -> NoReturn:
 
 if __name__ == "__main__":
     main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # everything is closed: to take the interpreter down costs seconds of the node's grace on a busy machine

@@ -16,6 +16,7 @@ from dicom_node.ingest.connection import Connection
 from dicom_node.ingest.door import Door
 
 _MAX_STRANGERS = 256  # connections without an association; one more, and the oldest is cut
+_PAUSE_S = 0.1  # without descriptors or threads: it would come again at once
 _KEEPALIVE_S = 60  # of silence, then the system asks whether the peer is still there
 _KEEPALIVE_EVERY_S, _KEEPALIVE_TIMES = 10, 3
 
@@ -85,7 +86,7 @@ class Server:
 
     def _connections(self) -> list[Connection]:
         with self._lock:
-            self._open = {one for one in self._open if one.is_alive() or one.ident is None}
+            self._open = {one for one in self._open if one.is_alive()}
             return sorted(self._open, key=lambda one: one.began)
 
     def _stop_taking(self) -> None:
@@ -117,15 +118,22 @@ class Server:
             return
         except OSError as error:
             _log.error("a connection cannot be accepted", error=str(error))
-            time.sleep(0.1)  # out of descriptors: it would come again at once
+            time.sleep(_PAUSE_S)
             return
         with contextlib.suppress(OSError):
             _tune(connection)
         one = Connection(connection, host, self.door, self.entrance.over)
+        try:
+            one.start()
+        except RuntimeError as error:  # no thread to be had: this connection is lost, not the port
+            _log.error("a connection was closed: it cannot be served", error=str(error))
+            connection.close()
+            self.entrance.over()
+            time.sleep(_PAUSE_S)
+            return
         with self._lock:
             self._open.add(one)
         self._cut_strangers()
-        one.start()
 
     def _cut_strangers(self) -> None:
         strangers = [one for one in self._connections() if not one.established]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dicom_node.ingest import receive
 from dicom_node.ingest.listener import Listener, ListenerSettings
 from dicom_node.ingest.policy import AllowedPeer
 from dicom_node.storage.database import Database
@@ -151,6 +153,32 @@ def _until(true: Callable[[], bool], seconds: float = 20.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.01)
+
+
+def test_a_connection_for_which_there_is_no_thread_costs_only_itself(start: Start) -> None:
+    node = start()
+    before = threading.stack_size(1 << 47)  # more than the address space: the system makes no thread
+    try:
+        assert Peer.call(node.port).pdu() == (0, b"")
+    finally:
+        threading.stack_size(before)
+    Peer.associated(node.port).release()
+    node.listener.stop(grace_s=1.0)
+
+
+def test_no_descriptor_to_read_a_header_again_is_a_reason_to_send_later(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    node = start()
+    peer = Peer.associated(node.port)
+    monkeypatch.setattr(receive, "read_header", none_left)
+    peer.send(store("1.2.1", data_set("1.2.1"), step=100))  # the first piece does not tell enough
+    assert peer.status() == 0xA700
+    monkeypatch.undo()
+    peer.send(store("1.2.1", data_set("1.2.1"), step=100))
+    assert peer.status() == 0
+    peer.release()
 
 
 def test_a_hundred_associations_at_once_leave_nothing_behind(start: Start) -> None:

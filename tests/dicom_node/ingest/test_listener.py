@@ -200,11 +200,12 @@ def test_below_the_watermark_objects_are_refused_until_there_is_room(start: Star
     room = [50]
     node = start(free_bytes=lambda _: room[0], watermark_bytes=100)
     association = node.associate()
-    assert association.send_c_store(make(pixels=b"\0" * 500_000)).Status == 0xA700
+    for _ in range(3):
+        assert association.send_c_store(make(pixels=b"\0" * 500_000)).Status == 0xA700
     room[0] = 100
     assert association.send_c_store(make()).Status == 0x0000
     association.release()
-    assert [event.severity for event in node.events()] == [Severity.ALERT]
+    assert [event.severity for event in node.events()] == [Severity.ALERT]  # once a minute: the disk must not fill with these
 
 
 def test_a_disk_that_fills_in_the_middle_refuses_and_leaves_nothing(

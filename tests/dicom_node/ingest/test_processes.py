@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import StorageBusy
-from dicom_node.ingest import processes
+from dicom_node.ingest import channel, processes
 from dicom_node.ingest.counts import SharedCounts
 from dicom_node.ingest.listener import ListenerSettings
 from dicom_node.ingest.policy import AllowedPeer
@@ -194,9 +194,15 @@ def test_one_without_a_sign_of_life_is_passed_over_while_it_is_waited_for(start:
 
 
 def test_one_is_started_again_whatever_fails_over_its_death(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory for a new process, and a database that does not tell what the old one left."""
+    """No memory for a new process, no descriptor for its task, and a database that does not tell what the old one left."""
     failures = [OSError(errno.ENOMEM, "Cannot allocate memory")]
-    spawn = Listeners._spawn
+    untold = [OSError(errno.EMFILE, "Too many open files")]
+    spawn, assign = Listeners._spawn, channel.assign
+
+    def untold_once(line: socket.socket, task: channel.Assignment) -> None:
+        if untold:
+            raise untold.pop()
+        assign(line, task)
 
     def fail_once(listeners: Listeners, theirs: socket.socket) -> subprocess.Popen[bytes]:
         if failures:
@@ -209,6 +215,7 @@ def test_one_is_started_again_whatever_fails_over_its_death(start: Start, monkey
     listeners = start(1, deaths=nothing_cleared)
     before = listeners.running()[0]
     monkeypatch.setattr(Listeners, "_spawn", fail_once)
+    monkeypatch.setattr(channel, "assign", untold_once)
     os.kill(before, signal.SIGKILL)
     _until(lambda: listeners.running().get(0, before) != before, 60.0)
     Peer.associated(listeners.port).release()
@@ -229,6 +236,16 @@ def test_stopping_lets_what_is_under_way_finish_and_leaves_no_process(start: Sta
     peer.release()
     stopping.join(30)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_stopping_waits_for_no_process_that_only_starts(start: Start) -> None:
+    listeners = start(3)
+    for pid in listeners.running().values():
+        os.kill(pid, signal.SIGKILL)
+    _until(lambda: any(one.process is not None and one.line is None for one in listeners._processes))
+    begun = time.monotonic()
+    listeners.stop(grace_s=200.0)
+    assert time.monotonic() - begun < 150
 
 
 @pytest.mark.skipif(shutil.which("storescu", path=peer_path()) is None, reason="storescu (DCMTK) is not installed")

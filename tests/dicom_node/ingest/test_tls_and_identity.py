@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -112,6 +113,39 @@ def test_an_object_comes_over_tls_with_certificates_of_both_sides(start: Start, 
     peer.release()
     (row,) = node.rows("1.2.1")
     assert node.files.path(row.path).read_bytes()[-row.size :] == data
+
+
+def test_what_comes_while_the_node_stops_is_decrypted_or_not_taken(start: Start, house: House) -> None:
+    looked, go_on = threading.Event(), threading.Event()
+
+    def free_bytes(_path: Path) -> int:
+        looked.set()
+        assert go_on.wait(20)
+        return 1 << 40
+
+    node = start(free_bytes, tls=house.files)
+    peer = _call(node.port, _client(house, house.modality))
+    peer.send(associate_rq())
+    assert peer.pdu()[0] == 2
+    data = data_set("1.2.1", pixels=bytes(30_000))
+    peer.send(store("1.2.1", data, step=40_000))
+    assert looked.wait(20)
+    (connection,) = node.listener._server._open
+    connection.stop()  # the second half is in the system's hands, encrypted
+    go_on.set()
+    assert peer.status() == 0
+    (row,) = node.rows("1.2.1")
+    assert node.files.path(row.path).read_bytes()[-row.size :] == data
+
+
+def test_who_never_ends_the_handshake_can_be_cut(start: Start, house: House) -> None:
+    node = start(tls=house.files, acse_timeout_s=60.0)
+    peer = Peer.call(node.port)
+    _until(lambda: bool(node.listener._server._open))
+    (connection,) = node.listener._server._open
+    _until(lambda: isinstance(connection._socket, ssl.SSLSocket))
+    connection.cut()
+    assert peer.pdu() == (0, b"")
 
 
 @pytest.mark.parametrize(
