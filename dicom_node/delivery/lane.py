@@ -62,7 +62,7 @@ class Lane:
         self._name, self._destination = name, destination
         self._owner = f"{owner}:{name}"
         self._claims = itertools.count(1)  # each is an owner of its own: their number is what `concurrency` bounds everywhere
-        self._gate = threading.Lock()
+        self._gate, self._telling = threading.Lock(), threading.Lock()
         self.breaker = Breaker(policy.breaker)
 
     def serve(self, stop: threading.Event) -> None:
@@ -196,7 +196,7 @@ class Lane:
                     yield self._parcel(job)
                 else:
                     del left[job.id]
-            except PeerRefused as error:
+            except RemoteError as error:
                 del left[job.id]
                 self._failed(job, error)
 
@@ -217,10 +217,12 @@ class Lane:
             document = load_document(connection, uid)
         if document is None:
             raise PeerRefused(f"the outbox names document {uid}, which has no row")
+        path = self._files.path(document.path)
         try:
-            content = self._files.path(document.path).read_bytes()
-        except OSError as error:
-            raise PeerRefused(f"document {uid} cannot be read back from the file store ({error.strerror})") from error
+            content = path.read_bytes()
+        except OSError as error:  # a disk that fails or is not mounted may be put right; a file that alone is gone is lost
+            kind = PeerRefused if isinstance(error, FileNotFoundError) and path.parent.is_dir() else PeerUnavailable
+            raise kind(f"document {uid} cannot be read back from the file store ({error.strerror})") from error
         if hashlib.sha256(content).hexdigest() != document.sha256:
             raise PeerRefused(f"the file of document {uid} is not what was written; it is damaged and will not be sent")
         return Parcel(document, content, job.idempotency_key)
@@ -288,13 +290,11 @@ class Lane:
 
     def tell_state(self, error: str) -> None:
         """Leave word of the breaker in the database, where an operator looks. Raises StorageBusy."""
-        breaker = self.breaker
-        outbox.save_state(
-            self._db,
-            outbox.DestinationState(
-                self._name, host_name(), breaker.state.value, breaker.failures, self._db.now(), breaker.next_try_at, error
-            ),
-        )
+        name, breaker = self._name, self.breaker
+        with self._telling:  # of two threads, the later word must be of the later state
+            state, now = breaker.state.value, self._db.now()
+            told = outbox.DestinationState(name, host_name(), state, breaker.failures, now, breaker.next_try_at, error)
+            outbox.save_state(self._db, told)
 
 
 def _unexpected(error: Exception) -> PeerUnavailable:
