@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything: for a test that it runs")
     parser.add_argument("--work", type=Path, help="where the data lie meanwhile; default: a temporary folder")
     options = parser.parse_args()
-    studies, samples, idle_s = (12, 10, 0.0) if options.quick else (40, 60, 30.0)
+    studies, samples, idle_s = (8, 10, 0.0) if options.quick else (40, 60, 30.0)
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=options.work) as folder, _servers(Path(folder)) as databases:
         for name, keys in databases.items():

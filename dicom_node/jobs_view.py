@@ -82,7 +82,7 @@ def retry(config: Path, jobs: Sequence[int], destination: str | None = None) -> 
     with _database(config) as db:
         answers = [_retry(db, job) for job in jobs]
         if destination is not None:
-            count = rerun_dead(db, destination, time.time())
+            count = rerun_dead(db, destination, db.now())
             answers.append((True, f"{count} dead deliveries to {destination} are queued again"))
     for _, words in answers:
         out.print(words, soft_wrap=True)
@@ -130,7 +130,7 @@ def show_events(config: Path, kind: str | None, limit: int) -> int:
 
 
 def _retry(db: Database, job: int) -> tuple[bool, str]:
-    if rerun(db, job, time.time()):
+    if rerun(db, job, db.now()):
         return True, f"job {job} is queued again"
     found = get_job(db, job)
     if found is None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from dicom_node.errors import StorageError
+from dicom_node.errors import StorageError, describe
 from dicom_node.measures import OWN, Measures
 from dicom_node.storage import measures as kept
 from dicom_node.storage import nodes
@@ -44,8 +44,7 @@ class Presence:
 
     def beat(self) -> None:
         """Raises StorageError; what was counted then goes with the next beat."""
-        if self._look is not None:
-            self._look()
+        self._gauge()
         now, owner = self._db.now(), self._row.owner
         deltas = self._counted.take()
         try:
@@ -58,6 +57,14 @@ class Presence:
             raise
         if self._row.role == _COUNTS_ROWS:
             kept.fold(self._db, now)
+
+    def _gauge(self) -> None:
+        """Whatever a device tells of itself, the process lives and says so."""
+        try:
+            if self._look is not None:
+                self._look()
+        except Exception as error:  # noqa: BLE001
+            _log.error("a process could not look at itself", error=describe(error))
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop`` is set; what the database cannot take now is told later."""

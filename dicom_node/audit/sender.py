@@ -31,7 +31,12 @@ class AuditSender:
     """``settle_s``: how long what was sent over a connection is kept, to be sent again should it break."""
 
     def __init__(
-        self, db: Database, transport: Transport, owner: str, settle_s: float = SETTLE_S, clock: Callable[[], float] = time.time
+        self,
+        db: Database,
+        transport: Transport,
+        owner: str,
+        settle_s: float = SETTLE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db, self._transport, self._owner = db, transport, owner
         self._settle_s = 0.0 if transport.keeps else settle_s

@@ -7,7 +7,6 @@ A transaction that returns from ``Database.write`` has reached the disk. Errors 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +18,7 @@ from sqlalchemy import exc as sa_exc
 from dicom_node.errors import StorageError
 from dicom_node.storage import engines
 from dicom_node.storage.bell import Bell, Bells, FileBells, NotifyBells, taken_rings
-from dicom_node.storage.clock import SharedClock
+from dicom_node.storage.clock import FOLLOW_S, MachineTime, SharedClock
 from dicom_node.storage.faults import refused, translate
 from dicom_node.storage.migrate import migrate
 from dicom_node.storage.migrations import HEAD
@@ -36,7 +35,7 @@ class Database:
         self.one_machine = engine.dialect.name == "sqlite"  # whoever uses it runs on this machine
         # SQLite's own wait polls and is not fair; among the threads of one process a lock is both quick and fair.
         self._writer = threading.Lock() if self.one_machine else nullcontext()
-        self._clock = None if self.one_machine else SharedClock(self._told_time)
+        self._clock = self._made_clock()
         self._reading = engine if self.one_machine else engine.execution_options(**_READING)
         self._bells = self._made_bells()
 
@@ -61,6 +60,8 @@ class Database:
         try:
             with database._opening():
                 migrate(database._engine, revision)
+            if not database.one_machine:
+                database.now()
         except StorageError:
             database.close()
             raise
@@ -85,8 +86,8 @@ class Database:
         return self._name
 
     def now(self) -> float:
-        """Seconds since 1970 UTC by the clock that all machines on this database share."""
-        return time.time() if self._clock is None else self._clock.now()
+        """Seconds since 1970 UTC by the clock that all processes on this database share (see ``storage.clock``)."""
+        return self._clock.now()
 
     def bell(self, topic: str) -> Bell:
         """What rings when work of ``topic`` is committed by whatever process (see ``storage.bell``)."""
@@ -121,6 +122,11 @@ class Database:
         if self.one_machine:
             return FileBells(Path(f"{self._engine.url.database}-bells"))
         return NotifyBells(engines.libpq(self._engine.url))
+
+    def _made_clock(self) -> SharedClock:
+        if self.one_machine:
+            return SharedClock(MachineTime(Path(f"{self._engine.url.database}-clock")), FOLLOW_S)
+        return SharedClock(self._told_time)
 
     def _told_time(self) -> float:
         with self.read() as conn:

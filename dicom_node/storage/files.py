@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +176,8 @@ def _is_orphan(path: Path, alive: Callable[[str], bool]) -> bool:
         return True
     if owner.split(":")[0] == place():
         return False
-    try:
-        return time.time() - path.stat().st_mtime > _FOREIGN_ORPHAN_AGE_S
+    try:  # both by the clock of the file system, whatever this machine's says; the folder changes with every file
+        return path.parent.stat().st_mtime - path.stat().st_mtime > _FOREIGN_ORPHAN_AGE_S
     except FileNotFoundError:
         return False
 

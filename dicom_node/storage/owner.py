@@ -41,18 +41,19 @@ def owner_alive_here(owner: str) -> bool:
     """As ``owner_alive``, where every owner is of this machine (an SQLite database): none outlives a boot."""
     host, _, rest = owner.split(":")[0].partition("~")
     here = host == host_name()[:_HOST_CHARS] and "~" in rest
-    return owner_alive(owner) and (not here or rest.partition("~")[2] == _boot())
+    return owner_alive(owner) and (not here or rest.partition("~")[2] == boot())
 
 
 @cache
 def place() -> str:
     """Where process numbers mean what they mean here: "host~namespace~boot"; fit for a file name."""
     namespace = _digest(_read_link("/proc/self/ns/pid"))
-    return f"{host_name()[:_HOST_CHARS]}~{namespace}~{_boot()}"
+    return f"{host_name()[:_HOST_CHARS]}~{namespace}~{boot()}"
 
 
 @cache
-def _boot() -> str:
+def boot() -> str:
+    """Tells one start of this machine from another; empty where the system does not tell."""
     try:
         return _digest(Path("/proc/sys/kernel/random/boot_id").read_text())
     except OSError:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -21,6 +22,7 @@ from dicom_node import checks, site_checks
 from dicom_node.checks import Item, State
 from dicom_node.remote.fhir_plan import KINDS
 from dicom_node.settings import defaults_folder
+from dicom_node.storage.database import Database
 from inference.bundles import BundleCard, write_manifest
 from inference.reading import UseMode
 from tests.dicom_node.remote.record import WRITES, Record, serving
@@ -167,6 +169,24 @@ def test_a_database_that_is_none(site: Path) -> None:
     item = _only(_items(site), "database")
     assert item.state is State.FAILED
     assert "not a database" in item.text
+
+
+def test_a_clock_that_was_set_under_a_running_node(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Database.open(site / "wetread-data" / "wetread.sqlite")) as node:
+        set_forward = node.now() + 7200
+        monkeypatch.setattr(time, "time", lambda: set_forward)
+        item = _only(_items(site), "database")
+    assert item.state is State.WARNING
+    assert "behind the clock" in item.text
+    assert "stop the node for a minute" in item.text
+
+
+def test_a_file_that_has_gone_meanwhile_is_no_fault(site: Path) -> None:
+    """As a name that leads nowhere, which raises the same."""
+    folder = site / "wetread-data"
+    folder.mkdir()
+    (folder / "wetread.sqlite-wal").symlink_to(folder / "gone")
+    assert _only(_items(site), "clock").state is State.OK
 
 
 def test_files_from_the_future_tell_of_a_clock_set_back(site: Path) -> None:

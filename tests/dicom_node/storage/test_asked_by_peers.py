@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from dicom_node.storage.commitments_asked import Ask, give_up, held_objects, note_ask, report_later, reported, take_due
+from dicom_node.storage.commitments_asked import (
+    Ask,
+    Noted,
+    give_up,
+    held_objects,
+    note_ask,
+    report_later,
+    reported,
+    take_due,
+)
 from dicom_node.storage.database import Database
 from dicom_node.storage.events import list_events
 from dicom_node.storage.index import (
@@ -133,10 +142,11 @@ def test_what_is_new_is_stale_until_it_is_entered(db: Database) -> None:
 def test_a_request_for_commitment_lives_until_it_is_reported(db: Database) -> None:
     ask = Ask("2.1", "PACS", "WETREAD", ((DX, "1.1.1"),))
     with db.write() as conn:
-        assert note_ask(conn, ask, 100)
-        assert note_ask(conn, ask, 101)
-        assert not note_ask(conn, Ask("2.1", "PACS", "WETREAD", ((DX, "9"),)), 102)
-        assert note_ask(conn, Ask("2.1", "OTHER", "WETREAD", ((DX, "9"),)), 102)  # another peer's own number
+        assert note_ask(conn, ask, 100) is Noted.NEW
+        assert note_ask(conn, ask, 101) is Noted.KNOWN
+        assert note_ask(conn, Ask("2.1", "PACS", "WETREAD", ((DX, "9"),)), 102) is Noted.ANOTHER
+        own = Ask("2.1", "OTHER", "WETREAD", ((DX, "9"),))  # another peer's own number
+        assert note_ask(conn, own, 102, claim_s=5) is Noted.NEW
     assert take_due(db, 60, 99) == ()
     assert {one.calling_ae for one in take_due(db, 60, 110)} == {"PACS", "OTHER"}
     assert take_due(db, 60, 120) == ()  # somebody reports them

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,17 @@ def test_only_partial_files_of_dead_processes_are_cleaned(store: FileStore) -> N
     assert store.clean_spool() == 2
     assert _all(store) == {str(mine.path.relative_to(store.root)), str(elsewhere.relative_to(store.root))}
     mine.discard()
+
+
+def test_a_clock_set_forward_makes_no_arriving_file_of_another_machine_old(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arriving = store.root / "spool" / "other-host_1_2_3.part"
+    arriving.write_bytes(b"half an image")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)
+    assert store.clean_spool() == 0
+    assert arriving.exists()
 
 
 def test_an_owner_lives_as_long_as_its_process() -> None:

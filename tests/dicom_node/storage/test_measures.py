@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from dicom_node import measures, presence
+from dicom_node import gpu, measures, presence
 from dicom_node.errors import StorageBusy
 from dicom_node.measures import Delta, Measures
 from dicom_node.storage.database import Database
@@ -138,6 +139,18 @@ def test_what_the_database_could_not_take_is_not_lost(db: Database, monkeypatch:
     one.count(measures.GPU_OOM)
     here.beat()
     assert counted(db, measures.GPU_OOM.name) == {"{}": 3}
+
+
+def test_a_device_that_tells_nonsense_does_not_silence_the_process(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nprintf '0, \\377, 1, 2'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    presence.Presence(db, "work", "ready", look=gpu.set_gauges, counted=Measures()).beat()
+    with db.read() as conn:
+        assert len(list_nodes(conn)) == 1
 
 
 def _busy(_: Database) -> None:

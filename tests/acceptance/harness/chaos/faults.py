@@ -29,6 +29,8 @@ class FaultKind(StrEnum):
     PAUSE_LISTEN = "pause the listener past its lease"
     PAUSE_WORK = "pause the worker past its lease"
     PAUSE_DELIVER = "pause the deliverer past its lease"
+    CLOCK_AHEAD = "the clock leaps three hours forward, and back"
+    CLOCK_BEHIND = "the clock leaps two hours back, and forward"
     DISK_FULL = "fill the node's disk"
     PACS_DAY = "Orthanc away for a day"
     RECORD_DAY = "the FHIR server away for a day"

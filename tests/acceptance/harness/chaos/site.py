@@ -26,6 +26,7 @@ from ..node import environment
 from ..peers import SENDER
 from ..postgres import Postgres, PostgresDatabase
 from ..processes import Running, free_port, wait_for
+from .clock import Clock
 from .destinations import Pacs, Peer, Record, Ris
 from .entry import NAME
 from .faults import HOUR_S
@@ -60,15 +61,15 @@ class Shared:
 class Unit:
     """One process as systemd keeps it."""
 
-    def __init__(self, name: str, command: Sequence[object], folder: Path) -> None:
-        self.name, self._command, self._folder = name, tuple(command), folder
+    def __init__(self, name: str, command: Sequence[object], folder: Path, clock: Clock) -> None:
+        self.name, self._command, self._folder, self._clock = name, tuple(command), folder, clock
         self.starts, self.hold = 0, threading.Event()
         self.running: Running | None = None
 
     def start(self) -> None:
         self.starts += 1
         log = self._folder / f"{self.name}-{self.starts}.log"
-        self.running = Running(self.name, self._command, log, environment())
+        self.running = Running(self.name, self._command, log, environment() | self._clock.environment)
 
     def part(self, name: str) -> int:
         """The process number of one part of the node, 0 where it does not run now."""
@@ -91,10 +92,11 @@ class Machine:
         self.number, self.folder = number, folder
         self.port: int = tree["listener"]["port"]
         self.wire = Wire(self.port)
+        self.clock = Clock(folder)
         self.config = folder / "node.yaml"
         self.config.write_text(yaml.safe_dump(tree), "utf-8")
         program = [*(_apart() if number else ()), sys.executable, "-m", NAME, changes or "synthetic"]
-        self.units = {role: Unit(role, [*program, role, "--config", self.config], folder) for role in roles}
+        self.units = {role: Unit(role, [*program, role, "--config", self.config], folder, self.clock) for role in roles}
 
     def pid(self, part: str) -> int:
         """Of one part; of `listen` in a `serve` that listens itself."""

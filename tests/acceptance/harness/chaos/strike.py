@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from .clock import compiler
 from .faults import NEEDS_POSTGRES, Fault, FaultKind
 from .site import Machine, Site, is_small
 from .wire import STRAIGHT, Behaviour, Wire
@@ -18,6 +19,7 @@ Strike = Callable[[Site, Fault], Mend]
 _AWAY: Final = Behaviour(open=False)
 _SILENT: Final = Behaviour(silent=True)
 _BALLAST: Final = "ballast"
+CLOCKS: Final = (FaultKind.CLOCK_AHEAD, FaultKind.CLOCK_BEHIND)
 
 
 def _machine(site: Site, fault: Fault) -> Machine:
@@ -106,6 +108,15 @@ def _both(first: Strike, second: Strike) -> Strike:
     return strike
 
 
+def _leap(ahead_s: int) -> Strike:
+    def strike(site: Site, fault: Fault) -> Mend:
+        clock = _machine(site, fault).clock
+        clock.set(ahead_s)
+        return lambda: clock.set(0)
+
+    return strike
+
+
 def _fill_disk(site: Site, _fault: Fault) -> Mend:
     assert is_small(site.data), "no disk but a small one of its own is filled"
     ballast = site.data / _BALLAST
@@ -151,6 +162,8 @@ STRIKES: Final[dict[FaultKind, Strike]] = {
     FaultKind.PAUSE_LISTEN: _pause("listen"),
     FaultKind.PAUSE_WORK: _pause("work"),
     FaultKind.PAUSE_DELIVER: _pause("deliver"),
+    FaultKind.CLOCK_AHEAD: _leap(3 * 3600),
+    FaultKind.CLOCK_BEHIND: _leap(-2 * 3600),
     FaultKind.DISK_FULL: _fill_disk,
     FaultKind.PACS_DAY: _wire(_pacs, _AWAY),
     FaultKind.RECORD_DAY: _wire(_record, _AWAY),
@@ -182,6 +195,8 @@ def possible(site_data: Path, postgres: bool) -> dict[FaultKind, str]:
     why = dict.fromkeys(FaultKind, "")
     for kind in NEEDS_POSTGRES if not postgres else ():
         why[kind] = "the node is on SQLite"
+    for kind in CLOCKS if not compiler() else ():
+        why[kind] = "there is no C compiler"
     if not is_small(site_data):
         why[FaultKind.DISK_FULL] = "the node's data is on no small disk of its own (mount needs root)"
     return why
