@@ -37,20 +37,21 @@ def decode_reduced(coded: bytes, stream: Codestream, layout: Layout, reduce: int
     if wide:
         pixels = (pixels ^ _SIGN).view(np.int16) if layout.signed else pixels
         pixels = pixels >> (_WIDE_BITS - stream.precision)
-    return _centred(_centred(pixels, reduce).T, reduce).T
+    down = _centred(pixels[:-1], pixels[1:], pixels[-1:], 0, reduce)
+    return _centred(down[:, :-1], down[:, 1:], down[:, -1:], 1, reduce)
 
 
-def _centred(pixels: NDArray[Any], reduce: int) -> NDArray[Any]:
-    """Moved to the middles of the squares that they stand for, along the rows' axis.
+def _centred(pixels: NDArray[Any], following: NDArray[Any], last: NDArray[Any], axis: int, reduce: int) -> NDArray[Any]:
+    """Moved to the middles of the squares that they stand for, along ``axis``; the ``last`` have nothing to move to.
 
     The wavelet's coarse values lie at every 2**reduce-th pixel (ISO/IEC 15444-1 F.4): too early, by half a square.
     """
     after = (1 << reduce) - 1  # of 2 << reduce parts
-    values = pixels.astype(np.int32)
-    following = np.concatenate([values[1:], values[-1:]])
-    mixed = values * ((2 << reduce) - after) + following * after + (1 << reduce)
-    centred: NDArray[Any] = (mixed >> (reduce + 1)).astype(pixels.dtype)
-    return centred
+    mixed = (following.astype(np.int32) - pixels) * after
+    mixed += 1 << reduce
+    mixed >>= reduce + 1
+    mixed += pixels
+    return np.concatenate([mixed.astype(pixels.dtype), last], axis)
 
 
 def reduced_shape(layout: Layout, reduce: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -33,32 +34,49 @@ def halvings(layout: Layout, header: Dataset, mapping: Mapping | None) -> int:
     return times
 
 
-def averaged(cells: NDArray[Any], layout: Layout, times: int, right_aligned: bool) -> NDArray[Any]:
-    """Means of 2**``times`` squared pixels as unsigned cells, right-aligned; rows and columns that fill no square are left out.
+def averaged_shape(layout: Layout, times: int) -> tuple[int, int]:
+    """Rows and columns that fill no square are left out."""
+    return layout.rows >> times, layout.columns >> times
 
-    ``cells``: unsigned, (rows, columns), whose unused bits may hold anything unless ``right_aligned``.
+
+def band_rows(times: int) -> int:
+    return _BAND << times
+
+
+def bands_of(cells: NDArray[Any], times: int) -> Iterator[NDArray[Any]]:
+    """``cells``: (rows, columns)."""
+    step = band_rows(times)
+    return (cells[start : start + step] for start in range(0, len(cells), step))
+
+
+def averaged(bands: Iterable[NDArray[Any]], layout: Layout, times: int, right_aligned: bool) -> NDArray[Any]:
+    """Means of 2**``times`` squared pixels as unsigned cells, right-aligned: see ``averaged_shape``.
+
+    ``bands``: unsigned, (``band_rows``, columns) each, the last may be shorter; a band is done with when the next is asked for.
+    Their unused bits may hold anything unless ``right_aligned``.
     """
-    rows, columns = layout.rows >> times, layout.columns >> times
-    means = np.empty((rows, columns), cells.dtype)
-    for start in range(0, rows, _BAND):
-        band = cells[start << times : min(start + _BAND, rows) << times, : columns << times]
-        means[start : start + _BAND] = _means(_stored(band, layout, right_aligned), times, layout)
+    rows, columns = averaged_shape(layout, times)
+    means = np.empty((rows, columns), f"u{layout.bits_allocated // 8}")
+    for start, band in zip(range(0, rows, _BAND), bands, strict=False):
+        squares = band[: (rows - start) << times, : columns << times]
+        means[start : start + _BAND] = _means(squares, layout, times, right_aligned)
     return means
 
 
-def _means(values: NDArray[Any], times: int, layout: Layout) -> NDArray[Any]:
+def _means(cells: NDArray[Any], layout: Layout, times: int, right_aligned: bool) -> NDArray[Any]:
     step, shift = 1 << times, 2 * times
     narrow = not layout.signed and layout.bits_stored + shift <= 16  # the sum of a square fits a cell
-    by_row = (values if narrow else values.astype(np.int32)).reshape(-1, step, values.shape[1])
-    rows = by_row[:, 0] + by_row[:, 1]
-    for at in range(2, step):
-        rows += by_row[:, at]
+    by_row = cells.reshape(-1, step, cells.shape[1])
+    rows: NDArray[Any] = _stored(by_row[:, 0], layout, right_aligned).astype(np.uint16 if narrow else np.int32)
+    for at in range(1, step):
+        rows += _stored(by_row[:, at], layout, right_aligned)
     by_column = rows.reshape(rows.shape[0], -1, step)
-    sums = by_column[..., 0] + by_column[..., 1]
+    sums: NDArray[Any] = by_column[..., 0] + by_column[..., 1]
     for at in range(2, step):
         sums += by_column[..., at]
     sums += 1 << (shift - 1)
-    return sums >> shift
+    sums >>= shift
+    return sums
 
 
 def _stored(cells: NDArray[Any], layout: Layout, right_aligned: bool) -> NDArray[Any]:

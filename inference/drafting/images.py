@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from inference.bicubic import resized
 from inference.drafting.config import Preprocess
 
 
@@ -16,10 +17,7 @@ def prepare(pixels: NDArray[np.uint8], settings: Preprocess) -> Tensor:
 
     ``pixels``: uint8 (rows, columns) grey or (rows, columns, 3) RGB, 0 black. Bicubic by Pillow on 8 bits, as the reference.
     """
-    image = Image.fromarray(pixels).convert("RGB")
-    # Across, then down, each rounded to 8 bits: newer Pillow may choose the other order, which moves values by up to 2.
-    for shape in ((settings.size, image.height), (settings.size, settings.size)):
-        image = image.resize(shape, Image.Resampling.BICUBIC)
+    image = Image.fromarray(resized(pixels, settings.size, settings.size)).convert("RGB")
     values = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)  # (S, S, 3) -> (3, S, S)
     mean, std = (torch.tensor(channel)[:, None, None] for channel in (settings.mean, settings.std))
     return (values - mean) / std

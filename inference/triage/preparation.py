@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from open_clip.transform import Compose, MaybeConvertMode, MaybeToTensor, Normalize, Resize
 from PIL import Image
 
+from inference.bicubic import resized
 from inference.errors import BundleError
 from inference.reading import Frame
 
 Resizing = Literal["exact", "fast"]
 
 _GAP: Final = 3  # "fast": areas are averaged until a side is this many times what the model sees, then resized as published
+_TALL: Final = 1.5  # rows for a column
 _POINTWISE: Final = (MaybeConvertMode, MaybeToTensor, Normalize)
 
 
@@ -45,10 +47,7 @@ class Preparation:
 
     def pixels(self, frame: Frame) -> NDArray[np.uint8]:
         """uint8 (1 or 3, rows, columns): the frame as the model sees it, before it is normalised."""
-        picture = Image.fromarray(frame.pixels)
-        if self._resizing == "fast":
-            picture = self._reduced(picture)
-        array: NDArray[np.uint8] = np.asarray(self._geometry(picture))
+        array: NDArray[np.uint8] = np.asarray(self._geometry(self._resized(frame.pixels)))
         return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -57,13 +56,17 @@ class Preparation:
         table, index = self.normalised.to(pixels.device), pixels.to(torch.int32)
         return torch.stack([table[:, c][index[:, channel]] for c, channel in enumerate(channels)], dim=1)
 
-    def _reduced(self, picture: Image.Image) -> Image.Image:
-        """At the size that the published resizing makes it, by way of averaged areas; unchanged where that saves nothing."""
+    def _resized(self, pixels: NDArray[np.uint8]) -> Image.Image:
+        """At the size that the published resizing makes it; as it is where that is not a bicubic one of the shorter side.
+
+        Also as it is where it is tall, for Pillow then may resize it down before across.
+        """
         step = self._geometry.transforms[0]
-        if not isinstance(step, Resize) or not isinstance(step.size, int):
-            return picture
-        short = min(picture.size)
-        if short < 2 * _GAP * step.size:
-            return picture
-        width, height = (int(step.size * side / short) for side in picture.size)  # as torchvision: the shorter side is exact
-        return picture.resize((width, height), Image.Resampling[step.interpolation.name], reducing_gap=_GAP)
+        if not isinstance(step, Resize) or not isinstance(step.size, int) or step.interpolation.name != "BICUBIC":
+            return Image.fromarray(pixels)
+        short = min(pixels.shape[:2])
+        rows, columns = (int(step.size * side / short) for side in pixels.shape[:2])  # as torchvision: the shorter is exact
+        if self._resizing == "fast" and short >= 2 * _GAP * step.size:
+            return Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC, reducing_gap=_GAP)
+        tall = len(pixels) > _TALL * pixels.shape[1]
+        return Image.fromarray(pixels if tall else resized(pixels, rows, columns))

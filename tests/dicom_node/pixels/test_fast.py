@@ -17,7 +17,7 @@ from dicom_node.choices import engine_options
 from dicom_node.pixels import PixelOptions, PixelReader
 from dicom_node.pixels.frames import Chosen
 from dicom_node.pixels.layout import Layout
-from dicom_node.pixels.reduction import averaged
+from dicom_node.pixels.reduction import averaged, bands_of
 from dicom_node.settings import Settings
 from inference.engine import load_triage
 from inference.phantoms import draw_phantom
@@ -121,7 +121,7 @@ def test_means_are_those_of_numpy(bits: int, high_bit: int, signed: bool, times:
     step = 1 << times
     squares = values[: 131 // step * step, : 70 // step * step].reshape(131 // step, step, 70 // step, step)
     wanted = np.floor(squares.mean((1, 3)) + 0.5).astype(np.int64)
-    assert (averaged(cells, layout, times, right_aligned=False) == (wanted & 0xFFFF)).all()
+    assert (averaged(bands_of(cells, times), layout, times, right_aligned=False) == (wanted & 0xFFFF)).all()
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,15 @@ def test_exact_is_the_models_own_transform(name: str, rows: int, columns: int, c
     assert torch.equal(ours, transform(Image.fromarray(pixels).convert("RGB")))
 
 
+@settings(max_examples=15, deadline=None)
+@given(short=st.integers(512, 1500), more=st.floats(1, 2.5), tall=st.booleans(), colour=st.booleans())
+def test_exact_is_the_models_own_transform_for_films(short: int, more: float, tall: bool, colour: bool) -> None:
+    transform = image_transform(64, is_train=False)
+    shape = (int(short * more), short) if tall else (short, int(short * more))
+    pixels = np.random.default_rng(short).integers(0, 256, (*shape, 3) if colour else shape, dtype=np.uint8)
+    assert torch.equal(prepared(Preparation(transform), pixels), transform(Image.fromarray(pixels)))
+
+
 def test_every_grey_value_is_normalised_as_published() -> None:
     transform = image_transform(16, is_train=False)
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
