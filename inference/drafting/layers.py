@@ -53,26 +53,30 @@ class OfaConfig:
 class Memory(Protocol):
     """Where a decoder layer keeps the keys and values of the target."""
 
-    def append(self, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Add those of the newest positions, each (N, H, T, h), and give all that may be attended to, each (N, H, t, h)."""
+    def append(self, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Add those of the newest positions, which stand behind the queries in (N, T, 3d).
+
+        What may be attended to comes back: keys and values, each (N, H, t, h).
+        """
         ...
 
 
 @dataclass(slots=True, eq=False)
 class KeyValueCache:
-    """Keys and values of the target positions so far, one pair per beam row."""
+    """Keys and values of the target positions so far, one row per beam row."""
 
-    held: tuple[Tensor, Tensor] | None = None  # each (N, H, t, h)
+    heads: int
+    held: Tensor | None = None  # (N, t, 2d)
 
-    def append(self, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        if self.held is not None:
-            new = torch.cat([self.held[0], new[0]], dim=2), torch.cat([self.held[1], new[1]], dim=2)
-        self.held = new
-        return new
+    def append(self, own: Tensor) -> tuple[Tensor, Tensor]:
+        new = own[..., own.shape[2] // 3 :]
+        self.held = new if self.held is None else torch.cat([self.held, new], dim=1)
+        k, v = self.held.chunk(2, dim=2)
+        return split_heads(k, self.heads), split_heads(v, self.heads)
 
     def reorder(self, rows: Tensor) -> None:
         if self.held is not None:
-            self.held = self.held[0][rows], self.held[1][rows]
+            self.held = self.held[rows]
 
 
 class Attention(nn.Module):
@@ -86,24 +90,23 @@ class Attention(nn.Module):
         self.c_attn = nn.Parameter(torch.ones(config.heads))
 
     def query(self, x: Tensor) -> Tensor:
-        """Scaled queries of (B, T, d): (B, H, T, h)."""
-        return split_heads(self.q_proj(x) * self.scale, self.heads)
+        """Scaled queries of (B, T, d): (B, T, d)."""
+        return self.q_proj(x) * self.scale  # type: ignore[no-any-return]
 
     def memory(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of (B, S, d), each (B, H, S, h)."""
         return split_heads(self.k_proj(x), self.heads), split_heads(self.v_proj(x), self.heads)
 
-    def own(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of one sequence (B, T, d), each (B, H, T, h)."""
-        return (self.query(x), *self.memory(x))
+    def own(self, x: Tensor) -> Tensor:
+        """Scaled queries, keys and values of one sequence (B, T, d), side by side: (B, T, 3d)."""
+        return torch.cat([self.query(x), self.k_proj(x), self.v_proj(x)], dim=-1)
 
-    def mix(self, q: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
-        """What queries (B, H, T, h) find in keys and values (B, H, S, h): (B, T, d).
+    def mix(self, rows: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """What queries find in keys and values (B, H, S, h): (B, T, d).
 
-        ``bias``: broadcastable to (B, H, T, S), -inf where attention is forbidden.
+        ``rows``: contiguous, (B, T, d or more), queries first. ``bias``: broadcastable to (B, H, T, S).
         """
-        y = functional.scaled_dot_product_attention(q, *memory, attn_mask=bias.to(q.dtype), scale=1.0)  # (B, H, T, h)
-        return self.join(y)
+        return self.join(attend(rows, memory, bias))
 
     def join(self, y: Tensor) -> Tensor:
         """(B, H, T, h) -> (B, T, d)."""
@@ -124,8 +127,10 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         y = self.self_attn_layer_norm(x)
-        q, k, v = self.self_attn.own(y)
-        x = x + self.attn_ln(self.self_attn.mix(q, (k, v), bias))
+        own = self.self_attn.own(y)
+        _, k, v = own.chunk(3, dim=-1)  # (B, S, 3d) -> 3 × (B, S, d)
+        memory = split_heads(k, self.self_attn.heads), split_heads(v, self.self_attn.heads)
+        x = x + self.attn_ln(self.self_attn.mix(own, memory, bias))
         y = self.activation(self.fc1(self.final_layer_norm(x)))  # (B, S, d) -> (B, S, f)
         return x + self.fc2(self.ffn_layernorm(y))  # type: ignore[no-any-return]  # (B, S, f) -> (B, S, d)
 
@@ -145,8 +150,8 @@ class DecoderLayer(nn.Module):
         self.activation = nn.GELU()
 
     def attend_self(self, x: Tensor, cache: Memory, bias: Tensor) -> Tensor:
-        q, k, v = self.self_attn.own(self.self_attn_layer_norm(x))
-        return x + self.self_attn_ln(self.self_attn.mix(q, cache.append((k, v)), bias))  # type: ignore[no-any-return]
+        own = self.self_attn.own(self.self_attn_layer_norm(x))
+        return x + self.self_attn_ln(self.self_attn.mix(own, cache.append(own), bias))  # type: ignore[no-any-return]
 
     def attend_source(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
         q = self.encoder_attn.query(self.encoder_attn_layer_norm(x))
@@ -155,6 +160,17 @@ class DecoderLayer(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         y = self.activation(self.fc1(self.final_layer_norm(x)))  # (N, T, d) -> (N, T, f)
         return x + self.fc2(self.ffn_layernorm(y))  # type: ignore[no-any-return]  # (N, T, f) -> (N, T, d)
+
+
+def attend(rows: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+    """``Attention.mix`` before heads are joined: (B, H, T, h)."""
+    k, v = memory
+    head = k.shape[3]
+    # One call in place of a slice, a view and a transposition: a step of the decoder is made of hundreds of such.
+    q = rows.as_strided((*rows.shape[:2], k.shape[1], head), (*rows.stride()[:2], head, 1)).transpose(1, 2)
+    if bias.dtype != q.dtype:
+        bias = bias.to(q.dtype)
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -163,7 +163,7 @@ class Decoder(nn.Module):
             self_bias=[own + bias + causal for bias in relative],
             cross_bias=cross,  # (H, T, S)
             padding_bias=padding_bias(encoded.padding, encoded.out),
-            caches=[KeyValueCache() for _ in self.layers],
+            caches=[KeyValueCache(self.config.heads) for _ in self.layers],
         )
 
     def forward(self, target: Tensor, state: DecoderState, *, codes: bool = False) -> Tensor:

@@ -7,17 +7,13 @@ oneDNN multiplies by them, which it would otherwise do at every token.
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from inference.drafting.layers import Attention, DecoderLayer, EncoderLayer, split_heads
+from inference.drafting.layers import Attention, DecoderLayer, EncoderLayer, Memory, attend, split_heads
 from inference.drafting.model import Ofa
+from inference.drafting.packed import PackedBottleneck, PackedConvolution, PackedLinear, PackedNorm
 from inference.drafting.resnet import Bottleneck, ResNet
-
-ROWS: Final = 40  # for how many rows at once oneDNN lays weights out: a batch of beams; the layout serves 1 and 4,000 as well
 
 
 class JoinedAttention(Attention):
@@ -37,50 +33,48 @@ class JoinedAttention(Attention):
 
     def query(self, x: Tensor) -> Tensor:
         assert self.query_proj is not None
-        return split_heads(self.query_proj(x), self.heads)
+        return self.query_proj(x)  # type: ignore[no-any-return]
 
     def memory(self, x: Tensor) -> tuple[Tensor, Tensor]:
         assert self.memory_proj is not None
         k, v = self.memory_proj(x).chunk(2, dim=-1)  # (B, S, 2d) -> 2 × (B, S, d)
         return split_heads(k, self.heads), split_heads(v, self.heads)
 
-    def own(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def own(self, x: Tensor) -> Tensor:
         assert self.own_proj is not None
-        q, k, v = self.own_proj(x).chunk(3, dim=-1)  # (B, T, 3d) -> 3 × (B, T, d)
-        return split_heads(q, self.heads), split_heads(k, self.heads), split_heads(v, self.heads)
+        return self.own_proj(x)  # type: ignore[no-any-return]
 
     def join(self, y: Tensor) -> Tensor:
         return self.out_proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
-class PackedLinear(nn.Module):
-    """``nn.Linear`` on the CPU with its weight laid out once for oneDNN; ``gelu`` applies GELU to the result in passing.
+class PackedDecoderLayer(DecoderLayer):
+    """``DecoderLayer`` of packed parts, within reach: looking each up in its module takes as long as a small product."""
 
-    The operators are those that torch's own compiler puts in place of ``nn.Linear``.
-    """
+    def __init__(self, layer: DecoderLayer) -> None:
+        nn.Module.__init__(self)
+        own, source = layer.self_attn, layer.encoder_attn
+        assert isinstance(own, JoinedAttention)
+        assert isinstance(source, JoinedAttention)
+        self.encoder_attn = source  # for keys and values of the source
+        self._own = (layer.self_attn_layer_norm, own.own_proj, own.out_proj, layer.self_attn_ln)
+        self._source = (layer.encoder_attn_layer_norm, source.query_proj, source.out_proj, layer.cross_attn_ln)
+        self._feed = (layer.final_layer_norm, layer.fc1, layer.ffn_layernorm, layer.fc2)
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None:
-        super().__init__()
-        self.bias = bias
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
-        self._after: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
+    def attend_self(self, x: Tensor, cache: Memory, bias: Tensor) -> Tensor:
+        norm, project, out, after = self._own
+        assert project is not None
+        own = project(norm(x))
+        return x + after(out(attend(own, cache.append(own), bias).transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self.bias, *self._after)  # type: ignore[no-any-return]
+    def attend_source(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        norm, project, out, after = self._source
+        assert project is not None
+        return x + after(out(attend(project(norm(x)), memory, bias).transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
-
-def packs(dtype: torch.dtype) -> bool:
-    """Whether this torch lays weights out for oneDNN, and multiplies by them as ``nn.Linear`` does."""
-    x, weight = torch.linspace(-1, 1, 3 * 16, dtype=dtype).view(3, 16), torch.linspace(-1, 1, 32 * 16, dtype=dtype).view(32, 16)
-    try:
-        found = [PackedLinear(weight, weight[:, 0].clone(), gelu=gelu)(x) for gelu in (False, True)]
-    except (RuntimeError, AttributeError):  # operators of torch's own, not promised to users
-        return False
-    wanted = functional.linear(x, weight, weight[:, 0])
-    apart = 0.1 if dtype == torch.bfloat16 else 1e-4
-    return all(
-        torch.allclose(a, b, rtol=0.02, atol=apart) for a, b in zip(found, (wanted, functional.gelu(wanted)), strict=True)
-    )
+    def feed_forward(self, x: Tensor) -> Tensor:
+        norm, up, between, down = self._feed
+        return down.onto(x, between(up(norm(x))))  # type: ignore[operator, no-any-return]
 
 
 @torch.no_grad()
@@ -106,8 +100,23 @@ def pack(model: Ofa) -> Ofa:
         layer.fc1 = PackedLinear(layer.fc1.weight, layer.fc1.bias, gelu=True)
         layer.activation = nn.Identity()
     _pack_linears(model)
-    model.encoder.embed_images.to(memory_format=torch.channels_last)
+    layers = model.decoder.layers
+    for layer in (*model.encoder.layers, *layers):
+        for name, norm in [(name, part) for name, part in layer.named_children() if isinstance(part, nn.LayerNorm)]:
+            setattr(layer, name, PackedNorm(norm))
+    model.decoder.layers = nn.ModuleList(PackedDecoderLayer(layer) for layer in layers if isinstance(layer, DecoderLayer))
+    _pack_resnet(model.encoder.embed_images)
     return model
+
+
+def _pack_resnet(resnet: ResNet) -> None:
+    resnet.to(memory_format=torch.channels_last)
+    for name, packed in (("conv1", PackedConvolution(resnet.conv1, relu=True)), ("relu", nn.Identity())):
+        setattr(resnet, name, packed)
+    for stage in (resnet.layer1, resnet.layer2, resnet.layer3):
+        for place, block in enumerate(stage):
+            assert isinstance(block, Bottleneck)
+            stage[place] = PackedBottleneck(block)
 
 
 def _pack_linears(module: nn.Module) -> None:

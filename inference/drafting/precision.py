@@ -25,7 +25,8 @@ from inference.cache_files import read_checked, write_checked
 from inference.drafting.graphs import Recorder
 from inference.drafting.layers import PATCH_STRIDE
 from inference.drafting.model import BOS, EOS, Ofa
-from inference.drafting.packing import PackedLinear, fold, linear_of, pack, packs
+from inference.drafting.packed import PackedLinear, packs
+from inference.drafting.packing import fold, linear_of, pack
 
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 # How far bfloat16 may move the probabilities of a next token (total variation, 0..1).

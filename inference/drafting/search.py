@@ -82,6 +82,7 @@ class Search:
         if self.prefix is not None:
             self.begin += (self.prefix != PAD).sum(1)
         self.ended.clear(real)
+        self._written = 1  # positions that hold a token
 
     def again(self, encoded: Encoded, real: int) -> None:
         """Begin anew in the same buffers, with as many images, of which the first ``real`` count."""
@@ -90,6 +91,7 @@ class Search:
 
     def run(self) -> list[list[Hypothesis]]:
         for step in range(self.settings.max_length):
+            self._written = step + 1
             early = step < self.settings.min_length
             forced = self._forced(step)
             self._run((self.n, span := self._span(step), early), partial(self._advance, span, early, forced))
@@ -100,8 +102,8 @@ class Search:
         return self.ended.hypotheses(self.settings)
 
     def _span(self, step: int) -> int:
-        """How many positions are attended to: those there are, or as many as a recorded step has."""
-        grain = 1 if self._run is at_once else 32
+        """How many positions are attended to: what is not written yet is masked, so that buffers are cut anew now and then."""
+        grain = 8 if self._run is at_once else 32
         return min(-(-(step + 1) // grain) * grain, self.length)
 
     def _forced(self, step: int) -> Tensor | None:
@@ -127,6 +129,7 @@ class Search:
 
     def _finish(self) -> None:
         """At the greatest length only the end may follow."""
+        self._written = self.length
         logits = self._logits(self.length)
         total = (logits[:, EOS] - log_mass(logits)[:, 0]).view(self.n, -1) + self.total[: self.n]  # (B, beam)
         scores, parents = total.where(~total.isnan(), MASKED).sort(dim=1, descending=True)
@@ -140,18 +143,18 @@ class Search:
         """Of each next token, -inf where the constraint forbids it: (N, V)."""
         last = self._tokens.index_select(2, self.beams.at)[:, :, 0]  # (n, beam)
         features = self.beams.step(last, span)  # (N, d)
-        logits = self._constrain(self._model.project(features), span)
+        logits = self._constrain(self._model.project(features))
         if self._model.embed_tokens.weight.dtype != features.dtype:
             logits = refine(logits, features, self._model.embed_tokens.weight, CANDIDATES_PER_BEAM * self._few)
         return logits if self.settings.temperature == 1 else logits / self.settings.temperature
 
-    def _constrain(self, logits: Tensor, span: int) -> Tensor:
+    def _constrain(self, logits: Tensor) -> Tensor:
         if self.constraint is None:
             return logits
         if self.prefix is None and isinstance(self.constraint, TokenSet):
             return logits.add_(self.constraint.bias)
         begin = self.begin[: self.n].repeat_interleave(self.settings.beam)  # (N,)
-        return logits.masked_fill(~self.constraint.allowed(self._tokens[:, :, :span].flatten(0, 1), begin), MASKED)
+        return logits.masked_fill(~self.constraint.allowed(self._tokens[:, :, : self._written].flatten(0, 1), begin), MASKED)
 
     @property
     def _few(self) -> int:

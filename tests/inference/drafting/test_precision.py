@@ -13,7 +13,8 @@ from torch import nn
 from inference.cache_files import read_checked, write_checked
 from inference.drafting.generation import GenerationSettings, generate
 from inference.drafting.model import Ofa
-from inference.drafting.packing import PackedLinear, fold, pack, packs
+from inference.drafting.packed import PackedConvolution, PackedLinear, PackedNorm, packs
+from inference.drafting.packing import fold, pack
 from inference.drafting.precision import GAIN, LARGEST_SHIFT, gain_file, measured_gain, prepare
 from tests.inference.drafting.conftest import forward_cases
 
@@ -53,13 +54,36 @@ def test_remembered_biases_are_those_of_the_present_shape(tiny_model: Ofa) -> No
 
 
 @PACKED
+def test_packing_takes_the_place_of_what_it_packs(tiny_model: Ofa) -> None:
+    """A packed copy beside each weight would double the memory of the node."""
+    packed = pack(fold(tiny_model))
+    parts = [module for module in packed.modules() if isinstance(module, (PackedLinear, PackedConvolution))]
+    assert len(parts) > 20
+    kept = {name for name, parameter in packed.named_parameters() if parameter.dim() > 1}
+    assert all("embed" in name or "rel_pos_table" in name for name in kept), kept
+
+
+@PACKED
+def test_packed_search_finds_the_same(tiny_model: Ofa) -> None:
+    """Steps of a packed decoder, images that leave the batch on the way, against the plain weights."""
+    tokens, images, _ = given(tiny_model)
+    asked = GenerationSettings(beam=4, max_length=20)
+    packed = pack(fold(copy.deepcopy(tiny_model)))
+    with torch.inference_mode():
+        wanted, found = (generate(model, model.encode(tokens, images), asked) for model in (tiny_model, packed))
+    assert [[h.tokens for h in row] for row in found] == [[h.tokens for h in row] for row in wanted]
+    for row, other in zip(found, wanted, strict=True):
+        assert [h.score for h in row] == pytest.approx([h.score for h in other], abs=1e-3)
+
+
+@PACKED
 def test_a_packed_model_computes_the_same(tiny_model: Ofa) -> None:
     wanted = tiny_model(*given(tiny_model))
     packed = pack(fold(copy.deepcopy(tiny_model)))
     with torch.inference_mode():
         torch.testing.assert_close(packed(*given(tiny_model)), wanted, atol=1e-4, rtol=1e-4)
     assert isinstance(packed.output, PackedLinear)
-    assert not any(type(module) is nn.Linear for module in packed.modules())
+    assert not any(type(module) in (nn.Linear, nn.Conv2d) for module in packed.modules())
 
 
 @PACKED
@@ -71,6 +95,39 @@ def test_packed_linear(rows: int, gelu: bool) -> None:
     with torch.inference_mode():
         found = PackedLinear(linear.weight, linear.bias, gelu=gelu)(x)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@PACKED
+def test_a_product_onto_what_there_is() -> None:
+    linear, x, there = nn.Linear(48, 130), torch.randn(2, 5, 48), torch.randn(2, 5, 130)
+    before = there.clone()
+    with torch.inference_mode():
+        found = PackedLinear(linear.weight, linear.bias).onto(there, x)
+        torch.testing.assert_close(found, before + linear(x), atol=1e-5, rtol=1e-5)
+    assert torch.equal(there, before)
+
+
+@PACKED
+def test_packed_norm() -> None:
+    norm, x = nn.LayerNorm(48, eps=1e-3), torch.randn(2, 5, 48)
+    norm.weight.data.uniform_(0.5, 2)
+    norm.bias.data.normal_()
+    with torch.inference_mode():
+        torch.testing.assert_close(PackedNorm(norm)(x), norm(x), atol=0, rtol=0)
+
+
+@PACKED
+@pytest.mark.parametrize(("side", "stride", "kernel"), [(24, 1, 3), (7, 2, 3), (9, 2, 1), (1, 1, 1), (33, 2, 7)])
+def test_packed_convolution(side: int, stride: int, kernel: int) -> None:
+    torch.manual_seed(side)
+    conv = nn.Conv2d(6, 10, kernel, stride, kernel // 2).requires_grad_(False)
+    x = torch.randn(2, 6, side, side).contiguous(memory_format=torch.channels_last)
+    wanted = conv(x)
+    with torch.inference_mode():
+        packed, shortcut = PackedConvolution(conv, relu=False), torch.randn_like(wanted)
+        torch.testing.assert_close(packed(x), wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(PackedConvolution(conv, relu=True)(x), wanted.relu(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(packed.onto(shortcut.clone(), x), (shortcut + wanted).relu(), atol=1e-5, rtol=1e-5)
 
 
 def test_float32_is_kept_where_it_is_asked_for(calm_model: Ofa) -> None:
