@@ -15,6 +15,7 @@ from dicom_node.errors import PixelError, StorageError
 from dicom_node.pixels import Chosen, Instance, PixelReader, shared_reader
 from dicom_node.pixels.scanner import scanner_of
 from inference.reading import Frame, Reading, Skipped
+from reporting.comparison import PriorReading
 from reporting.context import Document, DocumentKind, Predecessor, StudyContext
 from reporting.documents import build_documents
 from reporting.errors import ContextError
@@ -36,7 +37,7 @@ class Reader(Protocol):
 class ReadRequest:
     """One study to read. ``read_at`` (aware) is fixed when the job is made: a retry makes the same documents.
 
-    ``missing``: instances that the node once had and has no more, and why.
+    ``missing``: instances that the node once had and has no more, and why. ``priors``: readings to compare with.
     """
 
     study_instance_uid: str
@@ -48,6 +49,7 @@ class ReadRequest:
     institution: str = ""
     predecessors: tuple[Predecessor, ...] = ()
     missing: tuple[Skipped, ...] = ()
+    priors: tuple[PriorReading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ def document(
         station_name=request.station_name,
         institution=request.institution,
         predecessors=request.predecessors,
+        priors=request.priors,
     )
     built = build_documents(reading, context, options, prepared.frames, only)
     return Outcome(reading, built, prepared.frames, scanner_of(instances))

@@ -1,4 +1,4 @@
-"""A Reading as JSON text and back: the form in which the result row keeps it."""
+"""A Reading, and what it is compared with, as JSON text and back: the form in which the database keeps them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.errors import StorageError
 from inference.reading import Reading
+from reporting.comparison import PriorReading
 
 
 @cache
@@ -25,3 +26,20 @@ def from_json(text: str) -> Reading:
         return _adapter().validate_json(text)
     except ValidationError as error:
         raise StorageError(f"a stored reading cannot be read back: {error.error_count()} faults") from error
+
+
+@cache
+def _priors() -> TypeAdapter[tuple[PriorReading, ...]]:
+    return TypeAdapter(tuple[PriorReading, ...])
+
+
+def priors_to_json(priors: tuple[PriorReading, ...]) -> str:
+    return _priors().dump_json(priors).decode()
+
+
+def priors_from_json(text: str) -> tuple[PriorReading, ...]:
+    """Raises StorageError where the text is not of this version."""
+    try:
+        return _priors().validate_json(text)
+    except ValidationError as error:
+        raise StorageError(f"stored priors cannot be read back: {error.error_count()} faults") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inference.reading import Code, Decision, Method, Urgency
+from reporting.comparison import Change
 from reporting.uids import PRIVATE_SCHEME_UID
 
 PRIVATE_SCHEME: Final = "99WETREAD"
@@ -107,6 +108,14 @@ ABSENT: Final = Code("272519000", "SCT", "Absent")
 UNDETERMINED: Final = Code("373068000", "SCT", "Undetermined")
 PRESENCE_OF: Final = {Decision.POSITIVE: PRESENT, Decision.NEGATIVE: ABSENT, Decision.NOT_ASSESSABLE: UNDETERMINED}
 
+# Comparison with earlier studies (CID 7001, 7002, 7003; TID 1005, 1602)
+PREVIOUS_FINDINGS: Final = Code("18834-2", "LN", "Previous Findings")
+PREVIOUS_FINDING: Final = Code("121069", "DCM", "Previous Finding")
+PROCEDURE_STUDY_UID: Final = Code("121018", "DCM", "Procedure Study Instance UID")
+STUDY_DATE: Final = Code("111060", "DCM", "Study Date")
+STUDY_TIME: Final = Code("111061", "DCM", "Study Time")
+BASELINE: Final = Code("121079", "DCM", "Baseline")
+
 # What no public scheme has a word for
 THRESHOLD: Final = Code("THRESHOLD", PRIVATE_SCHEME, "Decision threshold")
 URGENCY: Final = Code("URGENCY", PRIVATE_SCHEME, "Urgency if present")
@@ -120,6 +129,15 @@ URGENCY_OF: Final = {
     Urgency.STAT: Code("STAT", PRIVATE_SCHEME, "STAT"),
     Urgency.URGENT: Code("URGENT", PRIVATE_SCHEME, "Urgent"),
     Urgency.ROUTINE: Code("ROUTINE", PRIVATE_SCHEME, "Routine"),
+}
+# DICOM's own words for change (CID 6002) speak of mammograms or of size; "no change" would say more than two answers do
+CHANGE: Final = Code("CHANGE", PRIVATE_SCHEME, "Change since the earlier study")
+CHANGE_OF: Final = {
+    Change.NEW: Code("NEW", PRIVATE_SCHEME, "New"),
+    Change.KNOWN: Code("KNOWN", PRIVATE_SCHEME, "Known"),
+    Change.GONE: Code("GONE", PRIVATE_SCHEME, "No longer seen"),
+    Change.ABSENT: Code("NOTSEEN", PRIVATE_SCHEME, "Not seen"),
+    Change.NOT_COMPARABLE: Code("NOTCOMPARABLE", PRIVATE_SCHEME, "Not comparable"),
 }
 METHOD_OF: Final = {
     Method.ZERO_SHOT: Code("ZEROSHOT", PRIVATE_SCHEME, "Zero-shot classification"),

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Final
 
-from inference.reading import Decision, Finding, FrameSource, Method, Reading
-
-_DRAFTING_KINDS: Final = ("biomedgpt",)
-_HEAD_OF: Final = {Method.CALIBRATED: "calibration", Method.PROBE: "probe"}
+from inference.reading import Decision, Finding, FrameSource, Reading
+from reporting.heads import heads_of, triage_model
 
 
 class Change(StrEnum):
@@ -39,7 +36,10 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PriorAnswer:
-    """What was said of one finding then. ``probability``: 0..1, None where not assessable; ``head``: digest of what formed it."""
+    """What was said of one finding then.
+
+    ``probability``: 0..1, None where not assessable. ``head``: digest of what was fitted on labelled films and formed it.
+    """
 
     key: str
     decision: Decision
@@ -68,7 +68,10 @@ class PriorReading:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One finding against one prior. ``decision``, ``probability`` (0..1), ``reason``: of then; None and empty where not told."""
+    """One finding against one prior.
+
+    ``decision``, ``probability`` (0..1), ``reason``: of then; None and empty where not told.
+    """
 
     key: str
     change: Change
@@ -165,10 +168,10 @@ def _obstacle(finding: Finding, then: PriorAnswer, prior: PriorReading, reading:
 
 def _judge(reading: Reading) -> str:
     """The digest of the model that judged the findings; empty where none did."""
-    return next((model.digest for model in reading.models if model.kind not in _DRAFTING_KINDS), "")
+    model = triage_model(reading)
+    return model.digest if model else ""
 
 
 def _head(reading: Reading, finding: Finding) -> str:
     """The digests of what was fitted on labelled films and formed the finding's probability."""
-    kind = _HEAD_OF.get(finding.method) if finding.probability is not None else None
-    return " ".join(head.digest for head in reading.heads if head.kind == kind)
+    return " ".join(head.digest for head in heads_of(reading, finding)) if finding.probability is not None else ""

@@ -152,6 +152,16 @@ def uid_item(relationship: str, name: Code, value: str) -> Item:
     return Item("UIDREF", name, relationship, value=encoding.text(0x0040A124, b"UI", value))
 
 
+def date_item(relationship: str, name: Code, value: str) -> Item:
+    """``value``: YYYYMMDD."""
+    return Item("DATE", name, relationship, value=encoding.text(0x0040A121, b"DA", value))
+
+
+def time_item(relationship: str, name: Code, value: str) -> Item:
+    """``value``: HHMMSS.FFFFFF or its beginning."""
+    return Item("TIME", name, relationship, value=encoding.text(0x0040A122, b"TM", value))
+
+
 def person_item(relationship: str, name: Code, person: str) -> Item:
     return Item("PNAME", name, relationship, value=encoding.text(0x0040A123, b"PN", person))
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from pydicom import Dataset
 
+from reporting.comparison import PriorReading
+
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
@@ -27,6 +29,7 @@ class StudyContext:
     group 0002); patient, study and request attributes are copied from the first. Never empty.
     ``revision`` counts the readings of this study from 1; ``read_at`` is aware, and fixed when the job was made, so that a
     retry builds the same bytes. ``station_name``, ``institution``: of this node. ``predecessors``: what the last revision made.
+    ``priors``: what the node said of earlier studies of the same patient, to compare with.
     """
 
     study_instance_uid: str
@@ -38,6 +41,7 @@ class StudyContext:
     station_name: str = "WETREAD"
     institution: str = ""
     predecessors: tuple[Predecessor, ...] = ()
+    priors: tuple[PriorReading, ...] = ()
 
 
 class DocumentKind(StrEnum):

@@ -23,6 +23,7 @@ from typing import Final
 from inference.reading import Decision, Finding, FrameSource, Reading
 from reporting import codes
 from reporting.context import DocumentKind
+from reporting.fhir_comparison import comparison_body
 from reporting.fhir_context import accession_identifier, organisation, patient, service_request
 from reporting.fhir_devices import AI, Devices
 from reporting.fhir_parts import (
@@ -86,6 +87,7 @@ class BundleBuilder:
     def bundle(self) -> Json:
         """The whole transaction; its identifier is the document's UID."""
         observations = [self._observation(finding) for finding in self._reading.findings]
+        observations += self._comparisons()
         report = self._report(observations)
         results = [*observations, report, self._provenance([report, *observations])]
         places = [self._place] if self._place else []
@@ -124,6 +126,31 @@ class BundleBuilder:
         )
         return result_entry(self._uid, resource, finding.key)
 
+    def _comparisons(self) -> list[Entry]:
+        """An Observation for each earlier study."""
+        priors = self._source.comparisons(self._reading)
+        bodies = [(prior.study_uid, comparison_body(prior, self._reading, self._words)) for prior in priors]
+        shared = present(
+            meta=asserted(self._reading.phantom),
+            basedOn=self._orders,
+            status="preliminary",
+            category=[_IMAGING],
+            subject=self._patient.reference,
+            effectiveDateTime=self._effective,
+            issued=self._recorded,
+            performer=[self._organisation.reference],
+            device=self._devices.node.reference,
+        )
+        return [
+            result_entry(
+                self._uid,
+                {"resourceType": "Observation", **shared, **body, "derivedFrom": [self._study.reference, *body["derivedFrom"]]},
+                "comparison",
+                uid,
+            )
+            for uid, body in bodies
+        ]
+
     def _method(self, finding: Finding) -> Json | None:
         said = self._words.method_line(finding)
         return concept(codes.METHOD_OF[finding.method], said) if said else None
@@ -145,7 +172,7 @@ class BundleBuilder:
         return [{"code": concept(code, name(code)), **value} for code, value in values if value]
 
     def _report(self, observations: list[Entry]) -> Entry:
-        sections = sections_of(self._reading, self._words)
+        sections = sections_of(self._reading, self._words, self._source.comparisons(self._reading))
         resource = present(
             resourceType="DiagnosticReport",
             meta=asserted(self._reading.phantom, IMR_REPORT),

@@ -8,9 +8,9 @@ from inference.reading import Finding, HeadVersion, Method, ModelVersion, Readin
 from reporting import clean
 from reporting.fhir_parts import SYSTEM, Entry, Json, lasting_entry, present
 from reporting.header import PRODUCT
+from reporting.heads import triage_model
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
-from reporting.sr_findings import triage_model
 from reporting.uids import derive_uid, device_uid
 from reporting.wording import Words, fill
 

@@ -12,10 +12,10 @@ from inference.reading import Finding, Frame, HeatMap
 from reporting import clean, codes
 from reporting.content import ImageReference, coded, put
 from reporting.header import body_part, equipment, patient_and_study
+from reporting.heads import triage_model
 from reporting.materials import Materials
 from reporting.orientation import patient_orientation
 from reporting.overlay import Rgb, draw_overlay
-from reporting.sr_findings import triage_model
 from reporting.wording import Words, fill
 
 SERIES_NUMBER: Final = 9903

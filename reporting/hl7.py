@@ -15,11 +15,13 @@ from typing import Final
 
 from inference.reading import Code, Decision, Finding
 from reporting import clean, codes
+from reporting.comparison import Comparison
 from reporting.heads import deciding_heads
 from reporting.materials import Materials
 from reporting.source import request_items
 from reporting.uids import message_uid
 from reporting.wording import Words, fill
+from reporting.wording.compared import compared_lines, prior_line
 
 VERSION: Final = "2.5.1"
 NOT_VERIFIED: Final = "R"
@@ -131,6 +133,8 @@ def _notes(made: Materials) -> Iterator[str]:
     notes = [*made.words.draft_notices(made.reading), *made.words.pending_lines(made.reading)]
     if made.source.context.predecessors:
         notes.append(fill(made.words.phrases.revision, number=str(made.source.context.revision)))
+    if made.source.context.priors:
+        notes.append(made.words.phrases.comparison_standing)
     notes += [*map(made.words.head_line, deciding_heads(made.reading)), *made.words.method_lines(made.reading)]
     for number, note in enumerate(notes, start=1):
         yield _segment("NTE", str(number), "L", escape(note))
@@ -142,6 +146,8 @@ def _observations(made: Materials) -> Iterator[str]:
     bodies = [_text_value("ST", STUDY_UID, "", made.source.context.study_instance_uid, words)]
     for finding in made.reading.findings:
         bodies += _finding(finding, words)
+    for number, prior in enumerate(made.source.comparisons(made.reading), start=1):
+        bodies += _prior(made, prior, f"prior-{number}")
     bodies += [_text_value("TX", codes.FINDINGS, "draft", line, words) for line in _draft(made)]
     impression = [one.text for one in made.reading.draft.impression if one.text.strip()]
     bodies += [_text_value("TX", codes.IMPRESSION, "draft", text, words) for text in impression]
@@ -164,6 +170,15 @@ def _finding(finding: Finding, words: Words) -> Iterator[Sequence[str]]:
     yield _number(codes.THRESHOLD, key, finding.threshold, words)
     urgency = _coded(codes.URGENCY_OF[finding.urgency], words)
     yield ("CWE", _coded(codes.URGENCY, words), key, urgency, "", "", "", "", "", NOT_VERIFIED)
+
+
+def _prior(made: Materials, prior: Comparison, sub: str) -> Iterator[Sequence[str]]:
+    """One earlier study. Its UID has another code than the study's own, so that no receiver files the result there."""
+    words = made.words
+    yield _text_value("ST", codes.PROCEDURE_STUDY_UID, sub, prior.study_uid, words)
+    yield _text_value("TX", codes.PREVIOUS_FINDINGS, sub, prior_line(words, prior), words)
+    for line in compared_lines(words, prior, made.reading):
+        yield _text_value("TX", codes.PREVIOUS_FINDING, sub, line, words)
 
 
 def _number(what: Code, key: str, fraction: float, words: Words) -> Sequence[str]:

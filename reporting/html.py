@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
 from inference.reading import Reading
+from reporting.comparison import Comparison
 from reporting.fhir_parts import Json
 from reporting.heads import deciding_heads
 from reporting.options import DocumentOptions
-from reporting.wording import Words
+from reporting.wording import Words, capital
+from reporting.wording.compared import prior_line, told
 
 _NO_XML: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -47,7 +49,7 @@ def render(sections: str, words: Words) -> str:
     return f'<!DOCTYPE html>\n<html lang="{escape(words.language)}">{head}{body}</html>\n'
 
 
-def sections_of(reading: Reading, words: Words) -> str:
+def sections_of(reading: Reading, words: Words, priors: Sequence[Comparison] = ()) -> str:
     """What there is to read, well-formed as HTML and as XHTML (R4 2.4.1); every text from a model or a file is escaped."""
     said = words.phrases
     sections = (
@@ -59,6 +61,7 @@ def sections_of(reading: Reading, words: Words) -> str:
         *_impression(reading, words),
         f"<h2>{_text(said.findings)}</h2>",
         _list((words.finding_line(finding) for finding in reading.findings), said.none),
+        *_comparison(reading, words, priors),
         f"<h2>{_text(said.made_by)}</h2>",
         _list(_made_by(reading, words), said.none),
     )
@@ -73,6 +76,27 @@ def _draft_lines(reading: Reading, words: Words) -> list[str]:
 def _impression(reading: Reading, words: Words) -> list[str]:
     lines = [words.sentence_line(one, reading) for one in reading.draft.impression if one.text.strip()]
     return [f"<h2>{_text(words.phrases.draft_impression)}</h2>", _list(lines, words.phrases.none)] if lines else []
+
+
+def _comparison(reading: Reading, words: Words, priors: Sequence[Comparison]) -> list[str]:
+    """A table for each prior."""
+    if not priors:
+        return []
+    said = words.phrases
+    opening = f"<h2>{_text(said.comparison)}</h2><p>{_text(said.comparison_standing)}</p>"
+    return [opening, *(_prior(reading, words, one) for one in priors)]
+
+
+def _prior(reading: Reading, words: Words, prior: Comparison) -> str:
+    said = words.phrases
+    head = _row("th", map(capital, (said.column_finding, said.column_change, said.column_then)))
+    rows = "".join(_row("td", (one.name, one.change, one.then)) for one in told(words, prior, reading))
+    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
+    return f"<h3>{_text(prior_line(words, prior))}</h3>{table}"
+
+
+def _row(cell: str, texts: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{cell}>{_text(text)}</{cell}>' for text in texts)}</tr>"
 
 
 def _made_by(reading: Reading, words: Words) -> list[str]:

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
-from html import escape
 from io import BytesIO
 from typing import Any, Final
 
 from PIL import Image as Picture
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, KeepInFrame, Paragraph, Spacer, Table
 
 from inference.reading import Decision, Finding, HeatMap, Reading
-from reporting.fonts import font_file
 from reporting.heads import deciding_heads
 from reporting.materials import Materials
 from reporting.overlay import film_only, overlay_only
+from reporting.pdf_comparison import comparison
+from reporting.pdf_text import FACE, paragraph, register, styled
 from reporting.wording import Words, capital, fill, sentence
 
-_FACE: Final = "DejaVu"
-_BOLD: Final = "DejaVu-Bold"
-_JAPANESE: Final = "HeiseiKakuGo-W5"  # Adobe's character collections: not embedded, every reader has them
-_KOREAN: Final = "HYGothic-Medium"
 _MARGIN: Final = 14 * mm
 _LEFT: Final = 84 * mm  # width of the pictures' column
 _MOST_PICTURES: Final = 3
@@ -45,7 +37,7 @@ _COLOUR_OF: Final = {
 
 def pdf_page(made: Materials) -> bytes:
     """One page; what is too long for it is set smaller. The same reading gives the same bytes."""
-    _register()
+    register()
     buffer = BytesIO()
     canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang=made.words.language)
     canvas.setTitle(made.words.series_description(made.words.phrases.draft_series, made.reading))
@@ -63,41 +55,6 @@ def pdf_page(made: Materials) -> bytes:
     return buffer.getvalue()
 
 
-@cache
-def _register() -> None:
-    pdfmetrics.registerFont(TTFont(_FACE, str(font_file())))
-    pdfmetrics.registerFont(TTFont(_BOLD, str(font_file(bold=True))))
-    pdfmetrics.registerFontFamily(_FACE, normal=_FACE, bold=_BOLD, italic=_FACE, boldItalic=_BOLD)
-    for name in (_JAPANESE, _KOREAN):
-        pdfmetrics.registerFont(UnicodeCIDFont(name))
-
-
-def _style(size: float, *, bold: bool = False, colour: Any = colors.black, after: float = 2) -> ParagraphStyle:
-    face = _BOLD if bold else _FACE
-    return ParagraphStyle("", fontName=face, fontSize=size, leading=1.3 * size, textColor=colour, spaceAfter=after)
-
-
-def _p(text: str, style: ParagraphStyle) -> Paragraph:
-    return Paragraph(_in_fonts(text), style)
-
-
-def _in_fonts(text: str) -> str:
-    """Markup in which every character has a typeface that holds it."""
-    held = pdfmetrics.getFont(_FACE).face.charToGlyph
-    runs: list[tuple[str, str]] = []
-    for character in text:
-        name = "" if ord(character) in held else _KOREAN if _is_hangul(character) else _JAPANESE
-        if runs and runs[-1][0] == name:
-            runs[-1] = (name, runs[-1][1] + character)
-        else:
-            runs.append((name, character))
-    return "".join(f'<font name="{name}">{escape(run)}</font>' if name else escape(run) for name, run in runs)
-
-
-def _is_hangul(character: str) -> bool:
-    return "\u1100" <= character <= "\u11ff" or "\u3130" <= character <= "\u318f" or "\uac00" <= character <= "\ud7af"
-
-
 def _frame(canvas: Canvas, story: Sequence[Flowable], x: float, top: float, width: float, height: float) -> float:
     """Set ``story`` below ``top``, shrunk where it is too long; returns where it ends."""
     box = KeepInFrame(width, height, list(story), mode="shrink", vAlign="TOP")
@@ -108,8 +65,8 @@ def _frame(canvas: Canvas, story: Sequence[Flowable], x: float, top: float, widt
 
 def _banner(canvas: Canvas, made: Materials) -> float:
     """The standing of the page, white on dark red across its top; returns the height."""
-    notes = [_p(made.words.phrases.burned_in.upper(), _style(13, bold=True, colour=colors.white))]
-    notes += [_p(note, _style(8, colour=colors.white, after=1)) for note in made.words.draft_notices(made.reading)]
+    notes = [paragraph(made.words.phrases.burned_in.upper(), styled(13, bold=True, colour=colors.white))]
+    notes += [paragraph(note, styled(8, colour=colors.white, after=1)) for note in made.words.draft_notices(made.reading)]
     width = A4[0] - 2 * _MARGIN
     box = KeepInFrame(width, 40 * mm, notes, mode="shrink")
     _, used = box.wrapOn(canvas, width, 40 * mm)
@@ -132,7 +89,8 @@ def _identity(made: Materials) -> list[Flowable]:
         (said.label_revision, str(source.context.revision)),
     )
     shown = [
-        [_p(name, _style(6.5, colour=colors.grey, after=0)), _p(value or "–", _style(8.5, after=0))] for name, value in cells
+        [paragraph(name, styled(6.5, colour=colors.grey, after=0)), paragraph(value or "–", styled(8.5, after=0))]
+        for name, value in cells
     ]
     rows = [shown[i : i + 4] for i in range(0, len(shown), 4)]
     table = Table(rows, colWidths=[(A4[0] - 2 * _MARGIN) / 4] * 4)
@@ -145,7 +103,7 @@ def _identity(made: Materials) -> list[Flowable]:
 def _name(person: str) -> str:
     """The groups of the name (PS3.5 6.2.1) that our typeface holds; all of them where it holds none."""
     groups = [group.replace("^", " ").strip() for group in person.split("=") if group.strip("^ ")]
-    held = pdfmetrics.getFont(_FACE).face.charToGlyph
+    held = pdfmetrics.getFont(FACE).face.charToGlyph
     return " · ".join([group for group in groups if all(ord(character) in held for character in group)] or groups)
 
 
@@ -157,11 +115,11 @@ def _pictures(made: Materials) -> list[Flowable]:
     for heat in maps[:_MOST_PICTURES]:
         story += _picture(_with_map(made, heat), _map_words(made, heat))
     if len(maps) > _MOST_PICTURES:
-        story.append(_p(fill(said.more_maps, count=str(len(maps) - _MOST_PICTURES)), _style(7)))
+        story.append(paragraph(fill(said.more_maps, count=str(len(maps) - _MOST_PICTURES)), styled(7)))
     if not maps and made.frames:
         words = said.no_map if made.reading.assessed else said.unread_picture
         story += _picture(film_only(made.frames[0]), words)
-    return story or [_p(said.no_picture, _style(8))]
+    return story or [paragraph(said.no_picture, styled(8))]
 
 
 def _with_map(made: Materials, heat: HeatMap) -> Any:
@@ -185,21 +143,26 @@ def _picture(pixels: Any, words: str) -> list[Flowable]:
     ImageReader(buffer)  # a damaged picture fails here and not in the reader's hands
     return [
         Image(buffer, width, width * rows / columns, hAlign="LEFT"),
-        _p(words, _style(7, colour=colors.grey)),
+        paragraph(words, styled(7, colour=colors.grey)),
         Spacer(1, 2 * mm),
     ]
 
 
 def _words(made: Materials) -> list[Flowable]:
     reading, words, said = made.reading, made.words, made.words.phrases
-    head = _style(10, bold=True, after=3)
-    story: list[Flowable] = [_p(said.outcome, head), _p(words.outcome(reading), _style(8.5, after=5)), _p(said.findings, head)]
-    story += _findings(reading, words) if reading.findings else [_p(said.none_held, _style(8))]
-    story += [Spacer(1, 3 * mm), _p(said.draft_report, head), *_draft(reading, words)]
-    story += [_p(capital(line), _style(7, colour=colors.grey)) for line in words.checking_lines(reading)]
+    head = styled(10, bold=True, after=3)
+    story: list[Flowable] = [
+        paragraph(said.outcome, head),
+        paragraph(words.outcome(reading), styled(8.5, after=5)),
+        paragraph(said.findings, head),
+    ]
+    story += _findings(reading, words) if reading.findings else [paragraph(said.none_held, styled(8))]
+    story += comparison(made, head)
+    story += [Spacer(1, 3 * mm), paragraph(said.draft_report, head), *_draft(reading, words)]
+    story += [paragraph(capital(line), styled(7, colour=colors.grey)) for line in words.checking_lines(reading)]
     skipped = words.skipped_lines(reading)
     if skipped:
-        story += [Spacer(1, 2 * mm), _p(said.not_read, head), *(_p(line, _style(7.5)) for line in skipped[:6])]
+        story += [Spacer(1, 2 * mm), paragraph(said.not_read, head), *(paragraph(line, styled(7.5)) for line in skipped[:6])]
     return story
 
 
@@ -216,21 +179,21 @@ def _findings(reading: Reading, words: Words) -> Iterator[Flowable]:
         yield _table(rows, words)
         yield Spacer(1, 2 * mm)
     if rest := [f"{words.name(one.code)} {words.percent(one.probability or 0.0)}" for one in judged if one not in rows]:
-        yield _p(f"{capital(words.phrases.absent)}: {', '.join(rest)}.", _style(8, colour=_COLOUR_OF[Decision.NEGATIVE]))
+        yield paragraph(f"{capital(words.phrases.absent)}: {', '.join(rest)}.", styled(8, colour=_COLOUR_OF[Decision.NEGATIVE]))
     reasons: dict[str, list[str]] = {}
     for one in reading.findings:
         if one.probability is None:
             reasons.setdefault(words.reason_of(one), []).append(words.name(one.code))
-    style = _style(8, colour=_COLOUR_OF[Decision.NOT_ASSESSABLE])
+    style = styled(8, colour=_COLOUR_OF[Decision.NOT_ASSESSABLE])
     for reason, names in reasons.items():
-        yield _p(fill(words.phrases.open_line, names=", ".join(names), reason=sentence(reason)), style)
+        yield paragraph(fill(words.phrases.open_line, names=", ".join(names), reason=sentence(reason)), style)
 
 
 def _table(findings: Sequence[Finding], words: Words) -> Table:
     said = words.phrases
     rows = [_finding(one, words) for one in findings]
     names = (said.column_finding, said.column_answer, said.column_probability, said.column_threshold)
-    header = [_p(name, _style(6.5, colour=colors.grey, after=0)) for name in names]
+    header = [paragraph(name, styled(6.5, colour=colors.grey, after=0)) for name in names]
     table = Table([header, *rows], colWidths=[34 * mm, 27 * mm, 17 * mm, 14 * mm], hAlign="LEFT")
     table.setStyle(
         [
@@ -247,29 +210,29 @@ def _table(findings: Sequence[Finding], words: Words) -> Table:
 
 def _finding(finding: Finding, words: Words) -> list[Paragraph]:
     positive = finding.decision is Decision.POSITIVE
-    style = _style(8, bold=positive, colour=_COLOUR_OF[finding.decision], after=0)
+    style = styled(8, bold=positive, colour=_COLOUR_OF[finding.decision], after=0)
     phrases = words.phrases
     said = fill(phrases.answer_positive, urgency=words.urgency(finding.urgency)) if positive else phrases.absent
     shown = (words.name(finding.code), said, words.percent(finding.probability or 0.0), words.percent(finding.threshold))
-    return [_p(one, style) for one in shown]
+    return [paragraph(one, style) for one in shown]
 
 
 def _draft(reading: Reading, words: Words) -> Iterator[Paragraph]:
-    style = _style(8.5, after=3)
+    style = styled(8.5, after=3)
     drafted = [one for one in reading.draft.sentences if one.text.strip()]
-    yield from (_p(words.sentence_line(one, reading), style) for one in drafted)
+    yield from (paragraph(words.sentence_line(one, reading), style) for one in drafted)
     if not drafted:
-        yield _p(words.no_draft(reading), style)
+        yield paragraph(words.no_draft(reading), style)
     for one in reading.draft.impression:
-        yield _p(fill(words.phrases.impression, text=words.sentence_line(one, reading)), style)
-    yield from (_p(line, style) for line in words.agreement_lines(reading))
+        yield paragraph(fill(words.phrases.impression, text=words.sentence_line(one, reading)), style)
+    yield from (paragraph(line, style) for line in words.agreement_lines(reading))
 
 
 def _provenance(made: Materials) -> list[Flowable]:
-    small = _style(6, colour=colors.Color(0.3, 0.3, 0.3), after=1)
+    small = styled(6, colour=colors.Color(0.3, 0.3, 0.3), after=1)
     reading, words = made.reading, made.words
     fitted = [*map(words.head_line, deciding_heads(reading)), *words.method_lines(reading)]
     node = f"WetRead {made.options.software_version}, {reading.device}, {reading.precision}"
     asked = fill(words.phrases.label_catalogue, catalogue=words.catalogue_line(reading))
     lines = [*map(words.model_line, reading.models), *fitted, asked, node, words.phrases.disclaimer]
-    return [_p(words.phrases.made_by, _style(7, bold=True, after=1)), *(_p(line, small) for line in lines)]
+    return [paragraph(words.phrases.made_by, styled(7, bold=True, after=1)), *(paragraph(line, small) for line in lines)]

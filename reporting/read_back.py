@@ -26,8 +26,10 @@ from inference.reading import (
     Sentence,
 )
 from reporting import clean, codes
+from reporting.comparison import Comparison
 from reporting.content import concept, is_code, walk
 from reporting.errors import DocumentError
+from reporting.read_back_comparison import comparisons
 from reporting.read_back_words import Spoken, listed, spoken
 from reporting.uids import device_uid
 
@@ -57,6 +59,7 @@ class FindingsBack:
     sources: tuple[FrameSource, ...]
     reason: str
     lines: Mapping[str, str]  # finding key to what the report says of it in words
+    comparisons: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def read_findings(document: bytes) -> FindingsBack:
             sources=tuple(dict.fromkeys(_sources(ds, series))),
             reason=said.reason("not_assessed", conclusion) if not _assessed(ds) else "",
             lines={one.key: _texts(group, codes.COMMENT)[0] for one, group in zip(findings, groups, strict=True)},
+            comparisons=comparisons(ds, said),
         )
 
 

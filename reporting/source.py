@@ -24,6 +24,7 @@ from pydicom.uid import (
 
 from inference.reading import Code, FrameSource, Reading
 from reporting import clean, codes
+from reporting.comparison import Comparison, compare
 from reporting.content import ImageReference
 from reporting.context import StudyContext
 from reporting.errors import ContextError
@@ -124,6 +125,10 @@ class SourceStudy:
             frame_number=source.frame_number if several else None,
         )
 
+    def comparisons(self, reading: Reading) -> tuple[Comparison, ...]:
+        """The reading beside those of the earlier studies that it was given."""
+        return compare(reading, self.context.priors, self.text("StudyDate"))
+
     def unreferable(self) -> int:
         """How many of the instances sent no document can refer to."""
         known = (self.by_uid.get(one.sop_instance_uid) for one in self.sent)
@@ -157,6 +162,12 @@ def read_source(context: StudyContext, reading: Reading) -> SourceStudy:
         requested=_requested_codes(context.headers),
         written_at=context.read_at.astimezone(zone_of(first)) if zone_of(first) else context.read_at,
     )
+
+
+def prior_images(prior: Comparison) -> tuple[Instance, ...]:
+    """The images of an earlier study that a document can refer to."""
+    found = (Instance(one.sop_class_uid, one.sop_instance_uid, one.series_instance_uid, "", 1) for one in prior.images)
+    return tuple(one for one in found if one.legal and one.image and clean.is_uid(one.series_instance_uid))
 
 
 def code_of(item: Dataset) -> Code | None:

@@ -21,10 +21,11 @@ from reporting.content import (
     text_item,
 )
 from reporting.context import DocumentKind
+from reporting.heads import drafting_model
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
+from reporting.sr_comparison import comparison_sections
 from reporting.sr_context import language, notice_items, observer, procedures
-from reporting.sr_findings import drafting_model
 from reporting.sr_header import Companion, SrFrame, sr_dataset
 from reporting.uids import ReadingKey
 from reporting.wording import WRITTEN_IN, Words, capital, fill, sentence
@@ -40,6 +41,7 @@ def draft_sr(source: SourceStudy, reading: Reading, options: DocumentOptions, ke
         series_number=SERIES_NUMBER,
         series_description=options.words.series_description(options.words.phrases.draft_series, reading),
         companion=_companion(options, key),
+        priors=source.comparisons(reading),
     )
     return sr_dataset(source, reading, options, key, frame, _root(source, reading, options, frame.companion))
 
@@ -53,7 +55,9 @@ def _companion(options: DocumentOptions, key: ReadingKey) -> Companion | None:
 
 def _root(source: SourceStudy, reading: Reading, options: DocumentOptions, companion: Companion | None) -> Item:
     children = [language(options.language), *observer(source, options), *procedures(source)]
-    children += [_findings(source, reading, options.words, companion), _impressions(reading, options.words)]
+    children.append(_findings(source, reading, options.words, companion))
+    children += comparison_sections(source, reading, options.words, dated=False)
+    children.append(_impressions(reading, options.words))
     return container(codes.DIAGNOSTIC_IMAGING_REPORT, children, template="2000")
 
 

@@ -27,16 +27,16 @@ from reporting.content import (
     uid_item,
 )
 from reporting.context import DocumentKind
-from reporting.heads import heads_of
+from reporting.heads import heads_of, triage_model
 from reporting.options import DocumentOptions
 from reporting.source import SourceStudy
+from reporting.sr_comparison import comparison_sections
 from reporting.sr_context import language, notice_items, observer, procedures
 from reporting.sr_header import SrFrame, sr_dataset
 from reporting.uids import ReadingKey, tracking_uid
 from reporting.wording import Words
 
 SERIES_NUMBER: Final = 9901
-_DRAFTING_KINDS: Final = ("biomedgpt",)
 
 
 def findings_sr(source: SourceStudy, reading: Reading, options: DocumentOptions, key: ReadingKey) -> Dataset:
@@ -46,18 +46,9 @@ def findings_sr(source: SourceStudy, reading: Reading, options: DocumentOptions,
         sop_class_uid=Comprehensive3DSRStorage,
         series_number=SERIES_NUMBER,
         series_description=options.words.series_description(options.words.phrases.findings_series, reading),
+        priors=source.comparisons(reading),
     )
     return sr_dataset(source, reading, options, key, frame, _root(source, reading, options))
-
-
-def triage_model(reading: Reading) -> ModelVersion | None:
-    """The model that judged the findings."""
-    return next((model for model in reading.models if model.kind not in _DRAFTING_KINDS), None)
-
-
-def drafting_model(reading: Reading) -> ModelVersion | None:
-    """The model that wrote the draft."""
-    return next((model for model in reading.models if model.kind in _DRAFTING_KINDS), None)
 
 
 def algorithm(model: ModelVersion, heads: Iterable[HeadVersion], words: Words) -> list[Item]:
@@ -79,6 +70,7 @@ def _root(source: SourceStudy, reading: Reading, options: DocumentOptions) -> It
         groups = [_group(source, reading, finding, options.words) for finding in reading.findings]
         children.append(container(codes.IMAGING_MEASUREMENTS, groups, CONTAINS))
     children.append(_whole_study(source, reading, options.words))
+    children += comparison_sections(source, reading, options.words, dated=True)
     return container(codes.IMAGING_MEASUREMENT_REPORT, children, template="1500")
 
 

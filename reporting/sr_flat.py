@@ -16,6 +16,7 @@ from reporting.content import CONTAINS, Item, container, image_items, text_item
 from reporting.context import DocumentKind
 from reporting.heads import deciding_heads
 from reporting.materials import Materials
+from reporting.sr_comparison import flat_sections
 from reporting.sr_context import language, notice_items, observer, procedures
 from reporting.sr_header import SrFrame, sr_dataset
 from reporting.wording import Words
@@ -41,7 +42,11 @@ def _root(made: Materials) -> Item:
     said = text_item(CONTAINS, codes.FINDING, _findings(reading, words))
     findings = [*notice_items(words.draft_notices(reading)), said, *shown, *made_by]
     impressions = [text_item(CONTAINS, codes.IMPRESSION, _impression(reading, words))]
-    sections = [container(codes.FINDINGS, findings, CONTAINS), container(codes.IMPRESSIONS, impressions, CONTAINS)]
+    sections = [
+        container(codes.FINDINGS, findings, CONTAINS),
+        *flat_sections(source, reading, words),
+        container(codes.IMPRESSIONS, impressions, CONTAINS),
+    ]
     context = [language(made.options.language), *observer(source, made.options), *procedures(source)]
     return container(codes.DIAGNOSTIC_IMAGING_REPORT, [*context, *sections], template="2000")
 

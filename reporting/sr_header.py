@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,14 +10,16 @@ from pydicom import Dataset
 
 from inference.reading import Reading
 from reporting import clean, codes, encoding
+from reporting.comparison import Comparison
 from reporting.content import Item, coded, put, put_root
 from reporting.context import DocumentKind, Predecessor
 from reporting.header import equipment, patient_and_study
 from reporting.options import DocumentOptions
-from reporting.source import SourceStudy, code_of, request_items
+from reporting.source import Instance, SourceStudy, code_of, prior_images, request_items
 from reporting.uids import ReadingKey
 
 _EVIDENCE: Final = 0x0040A375  # Current Requested Procedure Evidence Sequence
+_OTHER_EVIDENCE: Final = 0x0040A385  # Pertinent Other Evidence Sequence
 _REQUEST: Final = ("RequestedProcedureID", "RequestedProcedureDescription", "AccessionNumber")
 
 
@@ -36,13 +39,17 @@ class Companion:
 
 @dataclass(frozen=True, slots=True)
 class SrFrame:
-    """Which document the header is for. ``companion``: a document of the same reading that its content names."""
+    """Which document the header is for. ``companion``: a document of the same reading that its content names.
+
+    ``priors``: earlier studies whose images it names.
+    """
 
     kind: str
     sop_class_uid: str
     series_number: int
     series_description: str
     companion: Companion | None = None
+    priors: tuple[Comparison, ...] = ()
 
 
 def sr_dataset(
@@ -59,6 +66,8 @@ def sr_dataset(
     put(ds, CodingSchemeIdentificationSequence=[_scheme(name) for name in sorted(used)])
     if source.instances or frame.companion:
         ds[_EVIDENCE] = encoding.raw_sequence(_EVIDENCE, [_evidence(source, frame.companion)])
+    if earlier := [item for prior in frame.priors if (item := _prior_evidence(prior))]:
+        ds[_OTHER_EVIDENCE] = encoding.raw_sequence(_OTHER_EVIDENCE, earlier)
     put_root(ds, root, options.words)
     return ds
 
@@ -113,12 +122,21 @@ def _predecessors(source: SourceStudy, earlier: list[Predecessor]) -> Dataset:
 
 def _evidence(source: SourceStudy, companion: Companion | None) -> bytes:
     """All instances sent, by series (C.17.2.3): of a CT thousands; and what else of the study the content names."""
+    return _study_evidence(source.context.study_instance_uid, (*source.instances, *([companion] if companion else ())))
+
+
+def _prior_evidence(prior: Comparison) -> bytes:
+    """The images of an earlier study; empty where it has none that can be referred to."""
+    images = prior_images(prior)
+    return _study_evidence(prior.study_uid, images) if images else b""
+
+
+def _study_evidence(study_uid: str, named: Iterable[Instance | Companion]) -> bytes:
     series: dict[str, list[bytes]] = {}
-    for one in (*source.instances, *([companion] if companion else ())):
+    for one in named:
         series.setdefault(one.series_instance_uid, []).append(encoding.reference(one.sop_class_uid, one.sop_instance_uid))
     items = [encoding.sequence(0x00081199, found) + encoding.text(0x0020000E, b"UI", uid) for uid, found in series.items()]
-    study = encoding.text(0x0020000D, b"UI", source.context.study_instance_uid)
-    return encoding.sequence(0x00081115, items) + study
+    return encoding.sequence(0x00081115, items) + encoding.text(0x0020000D, b"UI", study_uid)
 
 
 def _requests(source: SourceStudy) -> list[Dataset]:

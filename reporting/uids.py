@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inference.reading import Reading
+from reporting.comparison import digest_of
 from reporting.context import StudyContext
 from reporting.options import DocumentOptions
 
@@ -92,6 +93,7 @@ class ReadingKey:
                 context.station_name,
                 context.institution,
                 *options.key,
+                *([f"priors {digest_of(context.priors)}"] if context.priors else []),
             )
         )
 

@@ -1,1 +1,1 @@
-"""Earlier studies of a patient: found at the archive, fetched before a study is read, and compared finding by finding."""
+"""Earlier studies of a patient: found at the archive, and fetched before a study is read."""

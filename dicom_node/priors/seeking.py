@@ -40,7 +40,7 @@ from dicom_node.storage.pulls import Pulled, PullReason, count_held, note_pulled
 
 _AT_ONCE: Final = 4  # studies whose priors are fetched at the same time
 _POLL_S: Final = 0.25
-_HEADER: Final = ["PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyDate", "SpecificCharacterSet"]
+_HEADER: Final = ["PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyDate", "StudyTime", "SpecificCharacterSet"]
 _log = structlog.get_logger()
 
 
@@ -163,6 +163,7 @@ class Seeker:
             frozenset(row.modality for row in rows if row.modality),
             frozenset(row.body_part.upper() for row in rows if row.body_part),
             _text(header, "PatientBirthDate"),
+            _text(header, "StudyTime") if _text(header, "StudyDate") else "",
         )
 
 

@@ -48,22 +48,33 @@ class Held:
     received: bool
 
 
-def note_ask(conn: Connection, ask: Ask, now: float) -> bool:
+class Noted(StrEnum):
+    """What became of a request."""
+
+    NEW = "new"  # it is kept, and its report waits
+    KNOWN = "known"  # the same waits for its report already
+    ANOTHER = "another"  # another request of this peer has its transaction UID
+
+
+def note_ask(conn: Connection, ask: Ask, now: float, claim_s: float = 0.0) -> Noted:
     """Keep a request; the same again is kept once, and reported again where that was done or given up.
 
-    False: another request of this peer has its transaction UID.
+    ``claim_s``: for so many seconds nobody else takes a new one up.
     """
     mine = (commitments_asked.c.transaction_uid == ask.transaction_uid, commitments_asked.c.calling_ae == ask.calling_ae)
     objects = json.dumps(ask.objects)
-    fresh = {"state": AskState.WAITING.value, "attempts": 0, "asked_at": now, "next_at": now, "last_error": ""}
+    fresh = {"state": AskState.WAITING.value, "attempts": 0, "asked_at": now, "next_at": now + claim_s, "last_error": ""}
     held = conn.execute(select(commitments_asked.c.objects, commitments_asked.c.state).where(*mine)).first()
     if held is not None:
-        if held.objects == objects and held.state != AskState.WAITING.value:
-            _change(conn, ask, **fresh)
-        return bool(held.objects == objects)
+        if held.objects != objects:
+            return Noted.ANOTHER
+        if held.state == AskState.WAITING.value:
+            return Noted.KNOWN
+        _change(conn, ask, **fresh)
+        return Noted.NEW
     key = {"transaction_uid": ask.transaction_uid, "calling_ae": ask.calling_ae, "called_ae": ask.called_ae}
     conn.execute(insert(commitments_asked).values(**key, objects=objects, **fresh))
-    return True
+    return Noted.NEW
 
 
 def take_due(db: Database, lease_s: float, now: float, most: int = 20) -> tuple[Ask, ...]:

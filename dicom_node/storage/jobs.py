@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -29,6 +29,7 @@ from dicom_node.storage.job_rows import list_jobs as list_jobs
 from dicom_node.storage.spent_keys import is_spent
 from dicom_node.storage.tables import jobs
 
+RERUNNABLE: Final = (JobState.DEAD, JobState.DONE, JobState.AWAITING)
 UNFINISHED_LIMIT = 5  # claims in a row without a word from the worker, after which a job is held to be what kills it
 _PLACES_LOCK = 0x77657470  # "wetp": the class of PostgreSQL's advisory locks on queues
 _FREE = {"lease_owner": "", "lease_until": 0.0, "unfinished": 0}
@@ -166,11 +167,10 @@ def release_dead(db: Database, is_alive: Callable[[str], bool]) -> int:
         return _announced(conn, update(jobs).where(leased, jobs.c.lease_owner.in_(gone)).values(**freed))
 
 
-def rerun(db: Database, job_id: int, now: float) -> bool:
-    """Queue a dead, done or awaiting job again, at once; False when there is no such job."""
-    states = [JobState.DEAD.value, JobState.DONE.value, JobState.AWAITING.value]
+def rerun(db: Database, job_id: int, now: float, states: Collection[JobState] = RERUNNABLE) -> bool:
+    """Queue a job that is in one of ``states`` again, at once; False when there is no such job."""
     with db.write() as conn:
-        ended = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(states))
+        ended = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_([state.value for state in states]))
         fresh = {"state": JobState.QUEUED.value, "not_before": now, "first_error_at": None, "done_at": None, **_FREE}
         return _announced(conn, ended.values(**fresh)) == 1
 

@@ -20,6 +20,7 @@ from dicom_node.storage.studies import lock_study
 from dicom_node.storage.tables import (
     audit_marks,
     commitments_asked,
+    compared_priors,
     documents,
     index_instances,
     index_series,
@@ -199,7 +200,8 @@ def remove_documents(conn: Connection, study_uid: str, before: float, now: float
     for some in parts(uids):
         conn.execute(update(documents).where(documents.c.uid.in_(some)).values(purged_at=now))
     if rows:
-        conn.execute(delete(results).where(results.c.study_uid == study_uid, results.c.created_at < before))
+        for table, made in ((results, results.c.created_at), (compared_priors, compared_priors.c.at)):
+            conn.execute(delete(table).where(table.c.study_uid == study_uid, made < before))
     return Removed(len(rows), sum(row.size for row in rows)), tuple(uids)
 
 

@@ -15,6 +15,7 @@ from dicom_node.storage.jobs import Job, JobKind, JobState, list_jobs
 from dicom_node.storage.reading_claims import take_back
 from dicom_node.storage.results import DocumentRow, earlier_documents, load_result
 from dicom_node.storage.retention import purged_note
+from dicom_node.worker.earlier import priors_for
 from dicom_node.worker.options import WorkerOptions
 from inference.reading import Reading, Skipped
 from reporting.context import DocumentKind, Predecessor
@@ -59,6 +60,7 @@ def request_of(db: Database, files: FileStore, options: WorkerOptions, job: Job)
         institution=options.institution,
         predecessors=_predecessors(earlier),
         missing=_removed(*removed) if removed else (),
+        priors=priors_for(db, files, job),
     )
 
 

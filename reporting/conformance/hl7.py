@@ -6,10 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from inference.reading import Code
+from reporting import codes
 from reporting.context import Fault
 from reporting.wording import PHRASES
 
 _DISCLAIMERS: Final = tuple(said.disclaimer for said in PHRASES.values())
+_COMPARISON: Final = "WetRead conformance statement: comparison"
+_STUDY_UID: Final = Code("110180", "DCM", "Study Instance UID")  # the study's own
 _ORDER: Final = re.compile(r"MSH( SFT)+ PID ORC OBR( NTE)+( OBX)+")
 _TIME: Final = re.compile(r"\d{14}[+-]\d{4}")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
@@ -46,6 +50,7 @@ def hl7_faults(content: bytes) -> Iterator[Fault]:
         yield from _missing(fields)
     yield from _header(segments[0])
     yield from _results([fields for fields in segments if fields[0] in ("OBR", "OBX")])
+    yield from _comparison(segments)
     notes = [fields[3] for fields in segments if fields[0] == "NTE" and len(fields) > 3]
     if not any(one in note for note in notes for one in _DISCLAIMERS):
         yield Fault("hl7-disclaimer", "WetRead", "no NTE says that this is an AI draft")
@@ -86,6 +91,27 @@ def _results(segments: list[list[str]]) -> Iterator[Fault]:
             )
         if fields[0] == "OBX":
             yield from _value(fields)
+
+
+def _comparison(segments: list[list[str]]) -> Iterator[Fault]:
+    """Earlier studies: each named once by its UID, none of them the study itself, each in words, and whose word they are."""
+    told = [fields for fields in segments if fields[0] == "OBX" and len(fields) > 5]
+    priors = [(fields[4], fields[5]) for fields in told if _is(fields, codes.PROCEDURE_STUDY_UID)]
+    own = {fields[5] for fields in told if _is(fields, _STUDY_UID)}
+    said = {fields[4] for fields in told if _is(fields, codes.PREVIOUS_FINDINGS)}
+    about = said | {fields[4] for fields in told if _is(fields, codes.PREVIOUS_FINDING)}
+    subs, uids = [sub for sub, _ in priors], [uid for _, uid in priors]
+    if len(set(subs)) != len(subs) or len(set(uids)) != len(uids) or own & set(uids) or about != set(subs):
+        yield Fault("hl7-comparison", _COMPARISON, "a comparison does not name one other study, or names one again")
+    if set(subs) - said:
+        yield Fault("hl7-comparison", _COMPARISON, "an earlier study is named, and nothing said of it")
+    notes = [fields[3] for fields in segments if fields[0] == "NTE" and len(fields) > 3]
+    if priors and not any(one.comparison_standing in note for note in notes for one in PHRASES.values()):
+        yield Fault("hl7-comparison-standing", _COMPARISON, "no NTE says that comparisons are the model's own earlier word")
+
+
+def _is(fields: list[str], what: Code) -> bool:
+    return fields[3].split("^")[::2] == [what.value, what.scheme]
 
 
 def _value(fields: list[str]) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from inference.reading import Code
 from reporting import codes
+from reporting.conformance.comparison import comparison_faults
 from reporting.conformance.templates import children, template_of
 from reporting.content import concept, is_code, walk
 from reporting.context import DocumentKind, Fault
@@ -56,6 +57,7 @@ def sr_promises(ds: Dataset, kind: DocumentKind) -> Iterator[Fault]:
     for study in ds.get("CurrentRequestedProcedureEvidenceSequence") or ():
         if study.get("StudyInstanceUID") != ds.get("StudyInstanceUID") and not ds.get("ReferencedRequestSequence"):
             yield Fault("evidence-study", "PS3.3 C.17.2.3", "current evidence is of another study than the document")
+    yield from comparison_faults(ds)
     yield from _schemes(ds)
     yield from _equipment(ds)
 

@@ -58,6 +58,32 @@ class Phrases:
     open_findings: str
     none_reached: str
 
+    # Comparison with earlier studies
+    comparison: str
+    comparison_standing: str
+    prior_days: str
+    prior_day: str
+    prior_same_day: str
+    prior_on: str  # of a study whose own day is not told
+    prior_undated: str
+    prior_uid: str
+    change_new: str
+    change_known: str
+    change_gone: str
+    change_absent: str
+    change_open: str
+    then_judged: str
+    not_compared: str
+    compared_judged: str
+    compared_open: str
+    compared_both: str
+    open_now: str
+    open_then: str
+    not_asked: str
+    other_model: str
+    other_catalogue: str
+    other_head: str
+
     # Draft
     drafted: str
     otherwise: str
@@ -108,6 +134,9 @@ class Phrases:
     column_answer: str
     column_probability: str
     column_threshold: str
+    column_change: str
+    column_then: str
+    absent_both: str
     label_patient: str
     label_patient_id: str
     label_born: str
@@ -127,6 +156,7 @@ class Phrases:
     map_caption: str
     derivation: str
     more_maps: str
+    more_priors: str
     no_map: str
     unread_picture: str
     no_picture: str

@@ -17,7 +17,17 @@ from reporting.content import put
 from reporting.context import Document, DocumentKind
 from reporting.documents import build_documents
 from reporting.header import encode
-from tests.reporting.samples import OPTIONS, context, frame_of, header, reading
+from tests.reporting.dicom_changes import (
+    also_of,
+    cut_short,
+    drop,
+    in_comparison,
+    named,
+    point,
+    silence,
+    told_of_a_container,
+)
+from tests.reporting.samples import OPTIONS, context, frame_of, header, priors, reading
 
 HEADER = {"Rows": 64, "Columns": 64, "PhotometricInterpretation": "MONOCHROME2", "BodyPartExamined": "CHEST"}
 F, D, T, S, G, P = (
@@ -31,74 +41,40 @@ F, D, T, S, G, P = (
 
 
 @cache
-def sound() -> dict[DocumentKind, Document]:
-    """Our documents as they are: without a fault."""
+def sound(*, compared: bool = False) -> dict[DocumentKind, Document]:
+    """Our documents as they are: without a fault. ``compared``: with two earlier studies."""
     source = frame_of(header())
     heat = HeatMap("pneumothorax", source, ((0.0, 0.2, 0.0), (0.1, 1.0, 0.3), (0.0, 0.1, 0.0)), (0, 0, 64, 64), "made up")
     kinds = replace(OPTIONS, kinds=frozenset((F, D, T, S, G, P)))
     film = Frame(np.full((64, 64), 99, np.uint8), source, "DX")
     read = replace(reading(source), heat_maps=(heat,))
-    return {one.kind: one for one in build_documents(read, context(header(**HEADER)), kinds, [film])}
+    study = context(header(**HEADER), priors=priors(read) if compared else ())
+    return {one.kind: one for one in build_documents(read, study, kinds, [film])}
 
 
 @dataclass(frozen=True)
 class Planted:
-    """``rule``: what the gate calls it."""
+    """``rule``: what the gate calls it. ``compared``: planted into a report that compares with earlier studies."""
 
     kind: DocumentKind
     change: Callable[[Dataset], object]
     rule: str
+    compared: bool = False
+
+
+def sound_of(fault: Planted) -> Document:
+    """What the fault is planted into."""
+    return sound(compared=True)[fault.kind] if fault.compared else sound()[fault.kind]
 
 
 def plant(fault: Planted) -> Document:
     """The document with the fault in it."""
-    document = sound()[fault.kind]
+    document = sound_of(fault)
     ds = dcmread(BytesIO(document.content))
     fault.change(ds)
     with quiet_headers():
         content = encode(ds)
     return replace(document, content=content, uid=document.uid)
-
-
-def items(ds: Dataset) -> list[Dataset]:
-    below = list(ds.get("ContentSequence") or ())
-    return [one for child in below for one in (child, *items(child))]
-
-
-def named(ds: Dataset, value: str) -> Dataset:
-    """The first item of the tree with this concept name's code value."""
-    return next(one for one in items(ds) if one.ConceptNameCodeSequence[0].CodeValue == value)
-
-
-def parent_of(ds: Dataset, value: str) -> Dataset:
-    def holds(one: Dataset) -> bool:
-        return any(child.ConceptNameCodeSequence[0].CodeValue == value for child in one.get("ContentSequence") or ())
-
-    return next(one for one in (ds, *items(ds)) if holds(one))
-
-
-def drop(ds: Dataset, value: str) -> None:
-    """Remove every item of this name from the first item that has one."""
-    holder = parent_of(ds, value)
-    holder.ContentSequence = [one for one in holder.ContentSequence if one.ConceptNameCodeSequence[0].CodeValue != value]
-
-
-def silence(ds: Dataset) -> None:
-    for one in items(ds):
-        if "AI draft" in str(one.get("TextValue", "")):
-            one.TextValue = "fine"
-
-
-def group(ds: Dataset) -> Dataset:
-    return named(ds, "125007")
-
-
-def point(ds: Dataset) -> None:
-    """An SCOORD of a circle with three points, below the first finding's image."""
-    item = Dataset()
-    put(item, RelationshipType="CONTAINS", ValueType="SCOORD", GraphicType="CIRCLE", GraphicData=[1.0, 1.0, 2.0, 2.0, 3.0, 3.0])
-    item.ConceptNameCodeSequence = [group(ds).ConceptNameCodeSequence[0]]
-    group(ds).ContentSequence.append(item)
 
 
 def number_in(ds: Dataset) -> None:
@@ -107,14 +83,6 @@ def number_in(ds: Dataset) -> None:
     item = named(source, "111012")
     item.RelationshipType = "CONTAINS"
     named(ds, "59776-5").ContentSequence.append(item)
-
-
-def told_of_a_container(ds: Dataset) -> None:
-    put(named(ds, "121071"), RelationshipType="HAS PROPERTIES")
-
-
-def cut_short(ds: Dataset) -> None:
-    ds["PixelData"].value = ds.PixelData[:-100]
 
 
 PLANTED: dict[str, Planted] = {
@@ -220,6 +188,63 @@ PLANTED: dict[str, Planted] = {
     "algorithm without version in the equipment": Planted(
         D, lambda ds: delattr(ds.ContributingEquipmentSequence[0], "SoftwareVersions"), "equipment"
     ),
+    # Comparison with earlier studies
+    "comparison with the study itself": Planted(F, also_of("1.2.3"), "comparison-study", True),
+    "the same earlier study twice": Planted(D, also_of("1.2.8"), "comparison-study", True),
+    "comparison with no named study": Planted(F, in_comparison(lambda s: drop(s, "121018")), "comparison-study", True),
+    "comparison that does not say whose word it is": Planted(
+        D, in_comparison(lambda s: put(named(s, "NOTICE"), TextValue="Compared by us.")), "comparison-standing", True
+    ),
+    "flat comparison that does not say whose word it is": Planted(
+        T, in_comparison(lambda s: drop(s, "NOTICE")), "comparison-standing", True
+    ),
+    "later study called earlier": Planted(
+        F, in_comparison(lambda s: put(named(s, "111060"), Date="20270101")), "comparison-date", True
+    ),
+    "earlier finding without its change": Planted(D, in_comparison(lambda s: drop(s, "CHANGE")), "comparison-finding", True),
+    "earlier finding without its key": Planted(F, in_comparison(lambda s: drop(s, "112039")), "comparison-finding", True),
+    "new, though it was there": Planted(
+        F,
+        in_comparison(lambda s: put(named(s, "121052").ConceptCodeSequence[0], CodeValue="52101004")),
+        "comparison-change",
+        True,
+    ),
+    "known, though it was not there": Planted(
+        D, in_comparison(lambda s: put(named(s, "CHANGE").ConceptCodeSequence[0], CodeValue="KNOWN")), "comparison-change", True
+    ),
+    "gone, though it is there": Planted(
+        F,
+        in_comparison(
+            lambda s: (
+                put(named(s, "121052").ConceptCodeSequence[0], CodeValue="52101004"),
+                put(named(s, "CHANGE").ConceptCodeSequence[0], CodeValue="GONE"),
+            )
+        ),
+        "comparison-change",
+        True,
+    ),
+    "not comparable without a reason": Planted(
+        F,
+        in_comparison(lambda s: drop(named(s, "121069"), "121106"), 1),
+        "comparison-reason",
+        True,
+    ),
+    "earlier probability of 140 percent": Planted(
+        D,
+        in_comparison(lambda s: put(named(s, "111012").MeasuredValueSequence[0], NumericValue="140")),
+        "comparison-probability",
+        True,
+    ),
+    "earlier probability without an answer": Planted(
+        F, in_comparison(lambda s: drop(s, "121052"), 1), "comparison-probability", True
+    ),
+    "earlier image under the study itself": Planted(
+        F,
+        lambda ds: put(ds.PertinentOtherEvidenceSequence[0], StudyInstanceUID="1.2.3"),
+        "comparison-evidence",
+        True,
+    ),
+    "earlier image in no evidence": Planted(F, lambda ds: delattr(ds, "PertinentOtherEvidenceSequence"), "evidence", True),
     # Pictures and pages
     "heat map not called burned in": Planted(S, lambda ds: put(ds, BurnedInAnnotation="NO"), "fixed"),
     "heat map hung as a radiograph": Planted(S, lambda ds: put(ds, Modality="DX"), "fixed"),

@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,15 +40,10 @@ class Family:
         return tuple(tool for tool in TOOLS if tool.kinds & self.kinds)
 
 
-@cache
-def _sound_bundle() -> Document:
-    return fhir_faults.sound()
-
-
 FAMILIES: Final = (
-    Family("DICOM", DICOM, dicom_faults.PLANTED, dicom_faults.plant, lambda fault: dicom_faults.sound()[fault.kind]),
-    Family("FHIR", FHIR, fhir_faults.PLANTED, fhir_faults.plant, lambda _: _sound_bundle()),
-    Family("HL7 v2", HL7, hl7_faults.PLANTED, hl7_faults.plant, lambda _: hl7_faults.sound()),
+    Family("DICOM", DICOM, dicom_faults.PLANTED, dicom_faults.plant, dicom_faults.sound_of),
+    Family("FHIR", FHIR, fhir_faults.PLANTED, fhir_faults.plant, fhir_faults.sound_of),
+    Family("HL7 v2", HL7, hl7_faults.PLANTED, hl7_faults.plant, hl7_faults.sound_of),
 )
 
 

@@ -29,36 +29,42 @@ from tests.reporting.fhir_changes import (
     unused_contained,
     without,
 )
-from tests.reporting.samples import OPTIONS, by_kind, context, reading
+from tests.reporting.samples import OPTIONS, by_kind, context, priors, reading
 
 KIND = DocumentKind.FHIR_BUNDLE
 BUNDLE_ONLY = replace(OPTIONS, kinds=frozenset((KIND,)))
 
 
-def sound(options: DocumentOptions = BUNDLE_ONLY) -> Document:
-    """Our Bundle as it is: without a fault."""
-    return by_kind(reading(), context(), options)[KIND]
+def sound(options: DocumentOptions = BUNDLE_ONLY, *, compared: bool = False) -> Document:
+    """Our Bundle as it is: without a fault. ``compared``: with two earlier studies."""
+    return by_kind(reading(), context(priors=priors() if compared else ()), options)[KIND]
 
 
 @cache
-def _sound() -> Document:
-    return sound()
+def _sound(*, compared: bool) -> Document:
+    return sound(compared=compared)
 
 
 @dataclass(frozen=True)
 class Planted:
-    """``change`` is done to the parsed Bundle; ``rule``: what the gate calls it."""
+    """``change`` is done to the parsed Bundle; ``rule``: what the gate calls it. ``compared``: as of ``sound``."""
 
     change: Change
     rule: str
     kind: DocumentKind = KIND
+    compared: bool = False
+
+
+def sound_of(fault: Planted) -> Document:
+    """What the fault is planted into."""
+    return _sound(compared=fault.compared)
 
 
 def plant(fault: Planted) -> Document:
     """The document with the fault in it."""
-    bundle = json.loads(_sound().content)
+    bundle = json.loads(sound_of(fault).content)
     fault.change(bundle)
-    return replace(_sound(), content=json.dumps(bundle, ensure_ascii=False).encode())
+    return replace(sound_of(fault), content=json.dumps(bundle, ensure_ascii=False).encode())
 
 
 PLANTED: dict[str, Planted] = {
@@ -245,5 +251,30 @@ PLANTED: dict[str, Planted] = {
     "observation that the report leaves out": Planted(lambda b: res(b, "DiagnosticReport")["result"].pop(), "report-results"),
     "observation of another patient": Planted(
         lambda b: res(b, "Observation").update(subject={"reference": "Patient/other", "type": "Patient"}), "one-subject"
+    ),
+    # Comparison with earlier studies: the Observations after those of the three findings
+    "comparison with the study itself": Planted(
+        below("Observation", "derivedFrom", 1, "identifier", number=3, value="urn:oid:1.2.3"),
+        "comparison-study",
+        compared=True,
+    ),
+    "the same earlier study twice": Planted(
+        below("Observation", "derivedFrom", 1, "identifier", number=3, value="urn:oid:1.2.8"),
+        "comparison-study",
+        compared=True,
+    ),
+    "comparison with no named study": Planted(
+        lambda b: res(b, "Observation", 3)["derivedFrom"].pop(), "comparison-study", compared=True
+    ),
+    "comparison that does not say whose word it is": Planted(
+        put("Observation", 4, note=[{"text": "Compared."}]), "comparison-standing", compared=True
+    ),
+    "comparison without words": Planted(
+        put("Observation", 3, valueString=None, valueInteger=3), "comparison-text", compared=True
+    ),
+    "earlier finding without its change": Planted(
+        below("Observation", "component", 0, number=3, valueCodeableConcept={"text": "new"}),
+        "comparison-change",
+        compared=True,
     ),
 }

@@ -9,30 +9,38 @@ from functools import cache
 
 from reporting.context import Document, DocumentKind
 from reporting.documents import build_documents
-from tests.reporting.samples import OPTIONS, context, header, reading
+from tests.reporting.samples import OPTIONS, context, header, priors, reading
 
 KIND = DocumentKind.HL7_ORU
 
 
 @cache
-def sound() -> Document:
-    """Our message as it is: without a fault."""
-    (document,) = build_documents(reading(), context(header()), replace(OPTIONS, kinds=frozenset((KIND,))))
+def sound(*, compared: bool = False) -> Document:
+    """Our message as it is: without a fault. ``compared``: with two earlier studies."""
+    study = context(header(), priors=priors() if compared else ())
+    (document,) = build_documents(reading(), study, replace(OPTIONS, kinds=frozenset((KIND,))))
     return document
 
 
 @dataclass(frozen=True)
 class Planted:
-    """``change`` is done to the message's text; ``rule``: what the gate calls it."""
+    """``change`` is done to the message's text; ``rule``: what the gate calls it. ``compared``: as of ``sound``."""
 
     change: Callable[[str], str]
     rule: str
     kind: DocumentKind = KIND
+    compared: bool = False
+
+
+def sound_of(fault: Planted) -> Document:
+    """What the fault is planted into."""
+    return sound(compared=True) if fault.compared else sound()
 
 
 def plant(fault: Planted) -> Document:
     """The document with the fault in it."""
-    return replace(sound(), content=fault.change(sound().content.decode()).encode())
+    document = sound_of(fault)
+    return replace(document, content=fault.change(document.content.decode()).encode())
 
 
 PLANTED: dict[str, Planted] = {
@@ -53,4 +61,14 @@ PLANTED: dict[str, Planted] = {
     "unknown value type": Planted(lambda m: m.replace("|TX|", "|ED|", 1), "hl7-value-type"),
     "empty value": Planted(lambda m: m.replace("|93.14|", "||"), "hl7-required"),
     "no disclaimer": Planted(lambda m: m.replace("AI draft, not a diagnosis", "Report"), "hl7-disclaimer"),
+    "comparison with the study itself": Planted(
+        lambda m: m.replace("|prior-1|1.2.9|", "|prior-1|1.2.3|"), "hl7-comparison", compared=True
+    ),
+    "the same earlier study twice": Planted(
+        lambda m: m.replace("|prior-1|1.2.9|", "|prior-1|1.2.8|"), "hl7-comparison", compared=True
+    ),
+    "earlier findings of no study": Planted(lambda m: m.replace("|prior-2|", "|prior-3|", 1), "hl7-comparison", compared=True),
+    "comparison that does not say whose word it is": Planted(
+        lambda m: m.replace("the model's own earlier word", "a comparison"), "hl7-comparison-standing", compared=True
+    ),
 }

@@ -21,6 +21,7 @@ from inference.reading import (
     Urgency,
     UseMode,
 )
+from reporting.comparison import PriorReading, prior_reading
 from reporting.content import put
 from reporting.context import Document, DocumentKind, StudyContext
 from reporting.documents import DocumentOptions, build_documents
@@ -128,6 +129,18 @@ def unassessed(reason: str = "The catalogue does not cover CT") -> Reading:
         for one in reading().findings
     )
     return replace(reading(), findings=findings, draft=DraftReport((), reason), models=(), sources=(), reason=reason)
+
+
+def priors(read: Reading | None = None) -> tuple[PriorReading, PriorReading]:
+    """Of ``read``'s patient: three days before, without its first finding; and a year before, by another model."""
+    now = read or reading()
+    first, *others = now.findings
+    image = FrameSource("1.2.9.1.1", DX_CLASS, "1.2.9.1")
+    then = replace(
+        now, findings=(replace(first, decision=Decision.NEGATIVE, probability=0.123), *others), sources=(image, image)
+    )
+    older = replace(then, models=(replace(TRIAGE, digest="9" * 64),), sources=())
+    return prior_reading("1.2.9", "20260301", "1015", 1, then), prior_reading("1.2.8", "20250301", "", 2, older)
 
 
 def context(*headers: Dataset, **changes: object) -> StudyContext:

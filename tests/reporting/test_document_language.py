@@ -27,7 +27,7 @@ from reporting.context import Document, DocumentKind, Predecessor
 from reporting.documents import build_documents
 from reporting.header import encode
 from reporting.sr_signed import Signature, signed_report
-from tests.reporting.samples import OPTIONS, READ_AT, context, disagreeing, frame_of, header, reading, unassessed
+from tests.reporting.samples import OPTIONS, READ_AT, context, disagreeing, frame_of, header, priors, reading, unassessed
 from tests.reporting.test_documents import DICOM, complaints, header_of, needs_files
 
 OTHERS = [language for language in wording.LANGUAGES if language != "en"]
@@ -64,6 +64,7 @@ READINGS = {
     "phantom in the shadow": site_reading(replace(reading(phantom=True), mode=UseMode.SHADOW)),
     "unassessed": site_reading(unassessed("the study holds no image")),
     "no findings, no draft": replace(site_reading(reading()), findings=(), draft=DraftReport(()), mode=UseMode.RESEARCH),
+    "compared": site_reading(disagreeing()),
     "a note": replace(
         site_reading(reading()),
         draft=DraftReport((Sentence("Clear lungs.", 0.8),), notes=("the draft was written from 2 of 3 images",)),
@@ -76,7 +77,8 @@ def documents(name: str, language: str) -> tuple[Document, ...]:
     options = replace(OPTIONS, language=language, kinds=frozenset(DocumentKind))
     ds = header(PhotometricInterpretation="MONOCHROME2", Rows=80, Columns=64)
     earlier = Predecessor(DocumentKind.FINDINGS_SR, "1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.4")
-    study = context(ds, revision=2, predecessors=(earlier,))
+    before = priors(READINGS[name]) if name == "compared" else ()
+    study = context(ds, revision=2, predecessors=(earlier,), priors=before)
     frame = Frame(np.arange(80 * 64, dtype=np.uint8).reshape(80, 64), SOURCE, "DX")
     return build_documents(READINGS[name], study, options, (frame,))
 

@@ -14,7 +14,8 @@ from reporting.clean import quiet_headers
 from reporting.conformance import standard_faults
 from reporting.conformance.content_tree import tree_faults
 from reporting.content import put
-from tests.reporting.dicom_faults import F, group, named, sound
+from tests.reporting.dicom_changes import group, named
+from tests.reporting.dicom_faults import F, sound
 from tests.reporting.samples import header
 
 HOSPITAL_NUMBER = "4711-0815"

@@ -20,10 +20,11 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from inference.reading import Frame, HeadVersion, HeatMap, Method, Reading
+from reporting.comparison import PriorReading, compare
 from reporting.context import Document, DocumentKind
 from reporting.header import encode
 from reporting.read_back import read_draft, read_findings
-from tests.reporting.samples import OPTIONS, by_kind, context, disagreeing, frame_of, header
+from tests.reporting.samples import OPTIONS, by_kind, context, disagreeing, frame_of, header, priors
 from tests.reporting.test_round_trip import carried
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -45,10 +46,14 @@ def golden_reading() -> Reading:
     return replace(read, findings=judged, heat_maps=(heat,), heads=(head,))
 
 
+CASES: dict[str, tuple[PriorReading, ...]] = {"alone": (), "compared": priors(golden_reading())}
+
+
 @cache
-def documents() -> dict[DocumentKind, Document]:
+def documents(case: str = "alone") -> dict[DocumentKind, Document]:
     frame = Frame(np.full((60, 50), 90, np.uint8), frame_of(FILM), "DX")
-    return by_kind(golden_reading(), context(FILM), replace(OPTIONS, kinds=frozenset(DocumentKind)), [frame])
+    study = context(FILM, priors=CASES[case])
+    return by_kind(golden_reading(), study, replace(OPTIONS, kinds=frozenset(DocumentKind)), [frame])
 
 
 def written(document: Document) -> str:
@@ -70,15 +75,17 @@ def _json(ds: Dataset) -> dict[str, Any]:
     return found
 
 
-def place(document: Document) -> Path:
-    return GOLDEN / f"{document.kind.value}{'.hl7' if document.kind is DocumentKind.HL7_ORU else '.json'}"
+def place(kind: DocumentKind, case: str) -> Path:
+    name = f"{kind.value}{'' if case == 'alone' else f'-{case}'}"
+    return GOLDEN / f"{name}{'.hl7' if kind is DocumentKind.HL7_ORU else '.json'}"
 
 
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", DocumentKind)
-def test_the_document_is_the_golden_one(kind: DocumentKind) -> None:
-    document = documents()[kind]
+def test_the_document_is_the_golden_one(kind: DocumentKind, case: str) -> None:
+    document = documents(case)[kind]
     assert document.faults == ()
-    path, found = place(document), written(document)
+    path, found = place(kind, case), written(document)
     if RENEW:
         path.write_text(found, "utf-8")
     held = path.read_text("utf-8")
@@ -104,19 +111,21 @@ def _differences(held: Any, found: Any, where: str = "") -> Iterator[str]:
 
 
 def test_nothing_else_lies_among_the_golden_files() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == {place(document).name for document in documents().values()}
+    assert {path.name for path in GOLDEN.iterdir()} == {place(kind, case).name for kind in DocumentKind for case in CASES}
 
 
-def test_the_golden_reports_give_the_reading_back() -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_the_golden_reports_give_the_reading_back(case: str) -> None:
     """DICOM JSON to object to reading: what a later version must still read."""
-    findings = read_findings(_object(DocumentKind.FINDINGS_SR))
-    draft = read_draft(_object(DocumentKind.DRAFT_SR), findings)
+    findings = read_findings(_object(DocumentKind.FINDINGS_SR, case))
+    draft = read_draft(_object(DocumentKind.DRAFT_SR, case), findings)
     read = golden_reading()
     assert findings.findings == read.findings
     assert (findings.models, findings.catalogue, findings.sources) == (read.models, read.catalogue, read.sources)
     assert draft.draft == carried(read.draft)
+    assert findings.comparisons == compare(read, CASES[case], "20260304")
 
 
-def _object(kind: DocumentKind) -> bytes:
-    text = (GOLDEN / f"{kind.value}.json").read_text("utf-8")
+def _object(kind: DocumentKind, case: str) -> bytes:
+    text = place(kind, case).read_text("utf-8")
     return encode(Dataset.from_json(text))

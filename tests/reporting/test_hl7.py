@@ -17,7 +17,7 @@ from reporting.conformance.hl7 import hl7_faults
 from reporting.context import Document, DocumentKind, Predecessor
 from reporting.documents import build_documents
 from reporting.hl7 import escape
-from tests.reporting.hl7_faults import PLANTED, plant, sound
+from tests.reporting.hl7_faults import PLANTED, plant, sound_of
 from tests.reporting.samples import OPTIONS, context, header, reading, unassessed
 
 ORU = replace(OPTIONS, kinds=frozenset({DocumentKind.HL7_ORU}))
@@ -111,7 +111,7 @@ def test_text_cannot_forge_a_segment(hostile: str) -> None:
 @pytest.mark.parametrize("name", PLANTED)
 def test_the_gate_catches(name: str) -> None:
     planted = plant(PLANTED[name])
-    assert planted.content != sound().content
+    assert planted.content != sound_of(PLANTED[name]).content
     assert PLANTED[name].rule in {fault.rule for fault in hl7_faults(planted.content)}
 
 

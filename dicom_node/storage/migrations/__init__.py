@@ -4,4 +4,4 @@
 a test shows that it is the newest file of ``versions``.
 """
 
-HEAD = "0004"
+HEAD = "0005"

@@ -13,6 +13,7 @@ from dicom_node.storage.tables.core import study_senders as study_senders
 from dicom_node.storage.tables.peers import commitment_requests as commitment_requests
 from dicom_node.storage.tables.peers import commitments as commitments
 from dicom_node.storage.tables.peers import commitments_asked as commitments_asked
+from dicom_node.storage.tables.peers import compared_priors as compared_priors
 from dicom_node.storage.tables.peers import destination_states as destination_states
 from dicom_node.storage.tables.peers import index_instances as index_instances
 from dicom_node.storage.tables.peers import index_series as index_series

@@ -121,3 +121,14 @@ priors = Table(
     Column("state", String(16), nullable=False),
     Column("at", TIME, nullable=False),
 )
+
+# What was known of the priors when a reading began: its documents are made of that, however often they are made
+compared_priors = Table(
+    "compared_priors",
+    metadata,
+    Column("study_uid", UID, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("reading_name", String(64), primary_key=True),
+    Column("priors_json", Text, nullable=False),
+    Column("at", TIME, nullable=False),
+)

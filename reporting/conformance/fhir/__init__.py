@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from reporting.conformance.fhir.attachments import attachment_faults
 from reporting.conformance.fhir.bundle import OwnBundle, is_r5
+from reporting.conformance.fhir.comparison import comparison_faults
 from reporting.conformance.fhir.definitions import r4
 from reporting.conformance.fhir.outside import own_shapes, structure_faults
 from reporting.conformance.fhir.promises import promise_faults
@@ -81,6 +82,7 @@ def _own_faults(bundle: Json) -> Iterator[Fault]:
     yield from r5_faults(bundle) if own.r5 else _r4_faults(bundle)
     yield from promise_faults(own)
     yield from report_faults(own)
+    yield from comparison_faults(own)
 
 
 def _r4_faults(bundle: Json) -> Iterator[Fault]:

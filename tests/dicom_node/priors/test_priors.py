@@ -20,7 +20,6 @@ from dicom_node.errors import PeerUnavailable, SettingsError
 from dicom_node.fetched import Keeper
 from dicom_node.phantom_dicom import phantom_dx
 from dicom_node.priors.choosing import Subject, choose
-from dicom_node.priors.comparing import Change, Earlier, compare
 from dicom_node.priors.seeking import Seeker
 from dicom_node.reading_json import to_json
 from dicom_node.remote.matches import Found, Level, Match, Query
@@ -33,15 +32,23 @@ from dicom_node.storage.jobs import Job, JobKind, NewJob, enqueue, list_jobs
 from dicom_node.storage.priors import Prior, PriorState, note_priors, priors_of
 from dicom_node.storage.pulls import Pulled, PullReason, pulled
 from dicom_node.storage.results import NewResult, save_result
-from inference.reading import Decision, Frame, FrameSource, Reading
+from inference.reading import Frame, FrameSource, Reading
 from tests.dicom_node.fetching import arrived
-from tests.support import MODEL, GreyReader
+from tests.support import GreyReader
 
-SUBJECT = Subject("1.9", "P1", "HOSPITAL", date(2026, 6, 1), frozenset({"DX"}), frozenset({"CHEST"}), "19500101")
+SUBJECT = Subject("1.9", "P1", "HOSPITAL", date(2026, 6, 1), frozenset({"DX"}), frozenset({"CHEST"}), "19500101", "1045")
 
 
-def study(uid: str = "1.1", day: str = "20250101", patient: str = "P1", modalities: str = "DX", issuer: str = "") -> Match:
-    told = {"StudyInstanceUID": uid, "StudyDate": day, "PatientID": patient, "ModalitiesInStudy": modalities}
+def study(
+    uid: str = "1.1", day: str = "20250101", patient: str = "P1", modalities: str = "DX", issuer: str = "", clock: str = ""
+) -> Match:
+    told = {
+        "StudyInstanceUID": uid,
+        "StudyDate": day,
+        "StudyTime": clock,
+        "PatientID": patient,
+        "ModalitiesInStudy": modalities,
+    }
     return {**told, "IssuerOfPatientID": issuer, "PatientBirthDate": "", "NumberOfStudyRelatedInstances": "1"}
 
 
@@ -52,7 +59,15 @@ CHOICES = {
     "not one of another issuer": ([study(issuer="ELSEWHERE")], []),
     "one whose issuer is not told": ([study(issuer="")], ["1.1"]),
     "not a later one": ([study(day="20260602")], []),
-    "not one of the same day, which may itself be on its way here": ([study(day="20260601")], []),
+    "not one of the same day without a time": ([study(day="20260601")], []),
+    "an earlier one of the same day": ([study(day="20260601", clock="0712")], ["1.1"]),
+    "not one of the same minute": ([study(day="20260601", clock="104500")], []),
+    "not a later one of the same day": ([study(day="20260601", clock="104501.5")], []),
+    "not one of the same day whose time is none": ([study(day="20260601", clock="early")], []),
+    "the latest of a day first": (
+        [study("1.1", "20260601", clock="0600"), study("1.2", "20260531"), study("1.3", "20260601", clock="080000.000000")],
+        ["1.3", "1.1"],
+    ),
     "not one whose UID is none": ([study("../1.1")], []),
     "not one born on another day": ([{**study(), "PatientBirthDate": "19700101"}], []),
     "one whose date of birth agrees": ([{**study(), "PatientBirthDate": "19500101"}], ["1.1"]),
@@ -73,6 +88,12 @@ def test_choice(held: list[Match], chosen: list[str]) -> None:
         return Found(tuple(held))
 
     assert [one.prior.study_uid for one in choose(SUBJECT, PriorsWish(), ask)] == chosen
+
+
+def test_a_study_that_tells_no_time_has_no_prior_of_its_own_day() -> None:
+    same = study(day="20260601", clock="0712")
+    asked = replace(SUBJECT, clock="")
+    assert choose(asked, PriorsWish(body_part="any"), lambda _: Found((same,))) == ()
 
 
 PARTS = {"the same": ("chest", True), "another": ("HAND", False), "not told": ("", True)}
@@ -224,29 +245,6 @@ def reading(grey: int) -> Reading:
 
 
 BRIGHT, DARK = 255, 0
-
-
-@pytest.mark.parametrize(
-    ("now", "then", "changes"),
-    [
-        (BRIGHT, DARK, [Change.NEW, Change.GONE]),
-        (BRIGHT, BRIGHT, [Change.KNOWN, Change.ABSENT]),
-    ],
-)
-def test_comparison(now: int, then: int, changes: list[Change]) -> None:
-    earlier = Earlier("1.1", "20250101", reading(then))
-    told = compare(reading(now), [earlier])
-    assert [one.change for one in told] == changes
-    assert {one.decision for one in told} == {Decision.POSITIVE, Decision.NEGATIVE}
-
-
-def test_what_another_model_or_nobody_judged_is_not_comparable() -> None:
-    now, then = reading(BRIGHT), reading(DARK)
-    other = replace(then, models=(replace(MODEL, digest="00" * 32),))
-    refused = GreyReader().refuse("no image")
-    for prior in (other, refused, replace(then, findings=())):
-        assert {one.change for one in compare(now, [Earlier("1.1", "", prior)])} == {Change.NOT_COMPARABLE}
-    assert to_json(now)
 
 
 def test_an_operator_sees_both_readings_and_that_no_radiologist_compared_them(
