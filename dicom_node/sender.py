@@ -11,7 +11,8 @@ from rich.progress import track
 
 from dicom_node.delivery.destinations import dicom_peer
 from dicom_node.errors import SettingsError
-from dicom_node.remote.dimse import DicomPeer, Sent, send_files
+from dicom_node.remote.dimse import DicomPeer
+from dicom_node.remote.sending import Sent, send_files
 from dicom_node.settings import DicomDestination, load_settings
 
 _ADDRESS = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^\s@]+):(?P<port>\d{1,5})")

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import DataElement, Dataset, dcmread
+from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+from dicom_node.errors import StorageError
+from dicom_node.pixels.opening import read_instance
 from dicom_node.pixels.quiet import quiet
 
 Attributes = dict[str, Any]  # tag, 8 hexadecimal digits, to {"vr": …, "Value": […]}
@@ -32,7 +34,6 @@ COUNTED: Final = (
     "ModalitiesInStudy", "SOPClassesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances",
     "NumberOfSeriesRelatedInstances", "AvailableTransferSyntaxUID",
 )  # fmt: skip
-_READ: Final[list[str]] = [*STUDY, *SERIES, *INSTANCE, "SpecificCharacterSet"]
 
 
 def tags_of(keywords: Sequence[str]) -> list[str]:
@@ -54,14 +55,21 @@ class Described:
 
 
 def describe(path: Path) -> Described | None:
-    """None for a file that cannot be read as DICOM."""
+    """None for a file that is gone, or cannot be read as DICOM within the limits of a decoder process.
+
+    Raises StorageError for one that cannot be opened at the moment.
+    """
     try:
         with quiet():
-            dataset = dcmread(path, stop_before_pixels=True, specific_tags=_READ)
-            levels = [_attributes(dataset, keywords) for keywords in (STUDY, SERIES, INSTANCE)]
+            instance = read_instance(path)
+            levels = [_attributes(instance.header, keywords) for keywords in (STUDY, SERIES, INSTANCE)]
+    except StorageError:
+        if path.exists():
+            raise
+        return None
     except Exception:  # noqa: BLE001  whatever a header does to the reader, the other files are indexed
         return None
-    return Described(levels[0], levels[1], levels[2], str(dataset.file_meta.get("TransferSyntaxUID", "")))
+    return Described(levels[0], levels[1], levels[2], instance.transfer_syntax)
 
 
 def _attributes(dataset: Dataset, keywords: Sequence[str]) -> Attributes:

@@ -12,7 +12,7 @@ import structlog
 
 from dicom_node.errors import StorageError, describe
 from dicom_node.index.entries import Entered, entered_of, entries_of
-from dicom_node.index.headers import Attributes
+from dicom_node.index.headers import Attributes, Described
 from dicom_node.index.headers import describe as describe_file
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
@@ -21,6 +21,10 @@ from dicom_node.storage.index import indexed, put, sources, stale
 _QUIET_S: Final = 2.0  # a study under transfer is not entered again for each image
 _LOOK_BACK_S: Final = 900.0  # clocks of several machines differ, and transactions take their time
 _log = structlog.get_logger()
+
+
+class Unreadable(Exception):  # noqa: N818
+    """A file cannot be opened at the moment; the other studies are entered."""
 
 
 class Indexer:
@@ -64,6 +68,13 @@ class Indexer:
             _log.error("a study cannot be entered into the index for queries", study_uid=study_uid, error=describe(error))
             return False
 
+    def _described(self, relative: str) -> Described | None:
+        """Raises Unreadable for a file that may be readable later: a study without it would count as whole."""
+        try:
+            return describe_file(self._files.path(relative))
+        except StorageError as error:
+            raise Unreadable(str(error)) from error
+
     def _enter(self, study_uid: str, covered: str) -> bool:
         with self._db.read() as conn:
             wanted, (own, known) = sources(conn, study_uid), indexed(conn, study_uid)
@@ -74,7 +85,7 @@ class Indexer:
             if held is not None and held.entry.path == source.path:
                 entered.append(Entered(held.entry, json.loads(held.series)))
                 continue
-            read = describe_file(self._files.path(source.path))
+            read = self._described(source.path)
             if read is not None:
                 study = study or read.study
                 entered.append(entered_of(study_uid, source, read))

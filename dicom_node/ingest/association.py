@@ -14,7 +14,7 @@ from dicom_node.errors import StorageError, describe
 from dicom_node.ingest import dimse, pdu
 from dicom_node.ingest.contexts import VERIFICATION
 from dicom_node.ingest.dimse import Command
-from dicom_node.ingest.exchange import Conversation
+from dicom_node.ingest.exchange import Conversation, Reports
 from dicom_node.ingest.line import BUFFER, Line, Lost, PeerAborted, Silent
 from dicom_node.ingest.policy import Caller
 from dicom_node.ingest.receive import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS, Announced, Answer, Receiver
@@ -63,6 +63,7 @@ class Association:
     name: str = ""
     carried: bool = False
     stopping: bool = False
+    reports: Reports = field(default_factory=Reports)
     _message: _Message | None = None
     _command: bytearray = field(default_factory=bytearray)
     _command_context: int = 0
@@ -188,6 +189,9 @@ class Association:
 
     def _begin(self, context_id: int) -> None:
         try:
+            if self.reports.answered(self._command):
+                self._command.clear()
+                return
             command = dimse.decode(bytes(self._command))
         except dimse.Malformed as error:
             raise pdu.Fault(str(error), source=pdu.SERVICE_USER) from error
@@ -197,12 +201,8 @@ class Association:
         context = self.contexts[context_id]
         service = self.services.get(context.abstract_syntax)
         announced = None
-        if (
-            command.field == dimse.C_STORE
-            and service is None
-            and context.peer_is_scu
-            and context.abstract_syntax != VERIFICATION
-        ):
+        stores = service is None and context.peer_is_scu and context.abstract_syntax != VERIFICATION
+        if command.field == dimse.C_STORE and stores:
             announced = Announced(command.sop_class_uid, command.sop_uid, context.transfer_syntax, self.caller, self.name)
         gathered = None if service is None else bytearray()
         self._message = _Message(context_id, command, announced, service=service, gathered=gathered)

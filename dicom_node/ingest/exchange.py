@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import pack
@@ -18,8 +18,33 @@ _PIECE = 131072  # bytes of a P-DATA-TF that the node sends to a peer that takes
 _MEDIUM = b"\0\0"  # Priority (0000,0700)
 
 
-class Stopping(Protocol):
+@dataclass(slots=True)
+class Reports:
+    """N-EVENT-REPORT that were sent on an association and not answered yet: by message ID, who hears of the answer."""
+
+    _waiting: dict[int, Callable[[int], None]] = field(default_factory=dict)
+
+    def add(self, heard: Callable[[int], None]) -> int:
+        number = max(self._waiting, default=0) % 0xFFFF + 1
+        self._waiting[number] = heard
+        return number
+
+    def answered(self, command: bytes | bytearray) -> bool:
+        """Whether a command set is such an answer (PS3.7 10.3.1), which is then passed on. Raises Malformed."""
+        return bool(self._waiting) and self.take(dimse.elements(bytes(command)))
+
+    def take(self, values: Mapping[int, bytes]) -> bool:
+        if dimse.unsigned(values, 0x0100) != dimse.N_EVENT_REPORT | dimse.RESPONSE:
+            return False
+        heard = self._waiting.pop(dimse.unsigned(values, 0x0120), None)
+        if heard is not None:
+            heard(dimse.unsigned(values, 0x0900))
+        return heard is not None
+
+
+class Company(Protocol):
     stopping: bool
+    reports: Reports
 
 
 @dataclass(slots=True)
@@ -30,7 +55,7 @@ class Conversation:
     request: Request
     contexts: tuple[Context, ...]
     peer_max_pdu: int
-    association: Stopping
+    association: Company
     answered: bool = False
     _cancelled: bool = False
     _message_id: int = 0
@@ -59,6 +84,20 @@ class Conversation:
         while self.line.waiting():
             self._other_than_response(self._command())
         return self._cancelled
+
+    def quiet(self, seconds: float) -> bool:
+        return not self.line.waiting(seconds)
+
+    def report(self, event: int, data_set: bytes, sop_class_uid: str, sop_uid: str, heard: Callable[[int], None]) -> None:
+        values = {
+            0x0002: dimse.padded(sop_class_uid),
+            0x0100: pack("<H", dimse.N_EVENT_REPORT),
+            0x0110: pack("<H", self.association.reports.add(heard)),
+            0x0800: b"\x01\x00",
+            0x1000: dimse.padded(sop_uid),
+            0x1002: pack("<H", event),
+        }
+        self._send(self.request.context.id, dimse.encode(values), data_set)
 
     def store(
         self,
@@ -106,6 +145,8 @@ class Conversation:
             self._other_than_response(values)
 
     def _other_than_response(self, values: Mapping[int, bytes]) -> None:
+        if self.association.reports.take(values):
+            return
         if dimse.unsigned(values, 0x0100) != dimse.C_CANCEL:
             raise pdu.Fault("another command came before the response to the last one", pdu.UNEXPECTED_PARAMETER)
         self._cancelled |= dimse.unsigned(values, 0x0120) == self.request.message_id

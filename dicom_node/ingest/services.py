@@ -65,6 +65,14 @@ class Exchange(Protocol):
         """Whether the peer has sent a C-CANCEL; does not wait."""
         ...
 
+    def quiet(self, seconds: float) -> bool:
+        """Whether the peer says nothing for so long, and does not end the association either; waits for it."""
+        ...
+
+    def report(self, event: int, data_set: bytes, sop_class_uid: str, sop_uid: str, heard: Callable[[int], None]) -> None:
+        """Send an N-EVENT-REPORT, after the response. ``heard``: called with the status that the peer answers, if it does."""
+        ...
+
     def store(
         self,
         context: Context,

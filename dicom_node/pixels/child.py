@@ -26,7 +26,19 @@ import numpy as np
 from dicom_node.errors import PixelError, StorageError
 from dicom_node.pixels import codecs
 from dicom_node.pixels.instances import read_here
-from dicom_node.pixels.task import LENGTH, STARTED, Answer, Decode, Inspect, Outcome, kind_of, mapped
+from dicom_node.pixels.task import (
+    LENGTH,
+    MOST_PICTURE_BYTES,
+    STARTED,
+    Answer,
+    Decode,
+    Inspect,
+    Outcome,
+    Picture,
+    Question,
+    kind_of,
+    mapped,
+)
 
 IDLE_S: Final = 60.0  # a process that nobody asks gives its memory back by ending
 _NICENESS: Final = 10
@@ -68,7 +80,7 @@ def _allow(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 1, hard))
 
 
-def _receive(parent: socket.socket) -> tuple[Decode | Inspect, int | None] | None:
+def _receive(parent: socket.socket) -> tuple[Question, int | None] | None:
     """The next question and its shared memory; None where the parent has gone."""
     start, descriptors, _, _ = socket.recv_fds(parent, LENGTH.size, 1)
     if len(start) < LENGTH.size:
@@ -95,12 +107,12 @@ def _ending_with(parent: socket.socket) -> Iterator[None]:
         fcntl.fcntl(parent, fcntl.F_SETFL, flags)
 
 
-def _answer(question: Decode | Inspect, shared: int | None) -> Answer:
+def _answer(question: Question, shared: int | None) -> Answer:
     try:
         if isinstance(question, Inspect):
             read_here(question.path)
             return Answer(Outcome.DONE)
-        return _decoded(question, shared)
+        return _decoded(question, shared) if isinstance(question, Decode) else _drawn(question, shared)
     except PixelError as error:
         return Answer(Outcome.REFUSED, reason=error.reason)
     except StorageError as error:
@@ -123,6 +135,17 @@ def _decoded(task: Decode, shared: int | None) -> Answer:
         np.copyto(target, pixels)
         del target  # a mapping in use cannot be closed
     return Answer(Outcome.DONE, pixels.shape, kind_of(pixels))
+
+
+def _drawn(asked: Picture, shared: int | None) -> Answer:
+    from dicom_node.pixels.picture import drawn  # loads all of rendering: only when a picture is asked for
+
+    content = drawn(asked)
+    if shared is None or len(content) > MOST_PICTURE_BYTES:
+        raise PixelError(f"its picture is larger than {MOST_PICTURE_BYTES >> 20} MiB")
+    with mmap.mmap(shared, 0) as memory:
+        memory[: len(content)] = content
+    return Answer(Outcome.DONE, (len(content),), "u1")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,6 +20,7 @@ from dicom_node.pixels.codestream import Codestream
 from dicom_node.pixels.instances import open_data_set
 from dicom_node.pixels.layout import Layout
 from dicom_node.pixels.quiet import quiet
+from dicom_node.pixels.reduction import averaged, band_rows
 from dicom_node.pixels.syntaxes import DECODERS, JPEG_2000, NATIVE
 from dicom_node.pixels.task import Decode
 
@@ -71,8 +73,20 @@ def _plain(task: Decode, file: BinaryIO) -> NDArray[Any]:
     layout = task.layout
     size = layout.decoded_frame_bytes
     file.seek(task.place.offset + size * task.index)
+    if task.reduce:
+        return averaged(_bands(file, layout, task.reduce), layout, task.reduce, right_aligned=False)
     kind = f"<{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
     return np.frombuffer(file.read(size), kind).reshape(task.layout.shape)
+
+
+def _bands(file: BinaryIO, layout: Layout, times: int) -> Iterator[NDArray[Any]]:
+    """Each in the memory of the one before, which stays in the cache."""
+    memory = np.empty((band_rows(times), layout.columns), f"<u{layout.bits_allocated // 8}")
+    for start in range(0, layout.rows, len(memory)):
+        band = memory[: layout.rows - start]
+        if file.readinto(band.reshape(-1).view(np.uint8)) < band.nbytes:  # type: ignore[attr-defined]
+            raise PixelError("its pixel data are cut off")
+        yield band
 
 
 def _encapsulated(task: Decode, file: BinaryIO) -> NDArray[Any]:
@@ -82,7 +96,7 @@ def _encapsulated(task: Decode, file: BinaryIO) -> NDArray[Any]:
     stream = codestream.parse(coded)
     _check_stream(stream, task.layout, coded, task.transfer_syntax)
     failures: list[BaseException] = []
-    for name in (*([_REDUCED] if task.reduce else []), *DECODERS[task.transfer_syntax]):
+    for name in (*([_REDUCED] if task.reduce and task.transfer_syntax in JPEG_2000 else []), *DECODERS[task.transfer_syntax]):
         try:
             return _by(name, task, coded, stream)
         except MemoryError:
@@ -98,7 +112,7 @@ def _by(name: str, task: Decode, coded: bytes, stream: Codestream | None) -> NDA
     if name == "imagecodecs" and task.transfer_syntax in JPEG_2000:
         return jpeg2000.decode_high_throughput(coded, task.layout)
     if name == "imagecodecs":
-        return jpeg.decode(coded, stream, task.layout)
+        return jpeg.decode(coded, None if task.raw else stream, task.layout)
     if name == _REDUCED and stream is not None:
         return jpeg2000.decode_reduced(coded, stream, task.layout, task.reduce)
     return _by_pydicom(task, io.BytesIO(encapsulate([coded], has_bot=False)), 0, name)
@@ -157,5 +171,6 @@ def _by_pydicom(task: Decode, source: BinaryIO, index: int, plugin: str) -> NDAr
     }
     if layout.is_tabular:  # goes through a table that ignores unused bits (values.py): no pass over the pixels for them
         options["correct_unused_bits"] = False
-    array, _ = get_decoder(UID(task.transfer_syntax)).as_array(source, index=index, decoding_plugin=plugin, **options)
+    decoder = get_decoder(UID(task.transfer_syntax))
+    array, _ = decoder.as_array(source, index=index, decoding_plugin=plugin, raw=task.raw, **options)
     return array

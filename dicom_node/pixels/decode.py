@@ -17,12 +17,15 @@ from dicom_node.pixels.task import Decode
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
-def decode_frame(instance: Instance, layout: Layout, frame_number: int, decoders: Decoders, reduce: int = 0) -> NDArray[Any]:
-    """Frame ``frame_number``, counted from 1, each side halved ``reduce`` times (JPEG 2000 only).
+def decode_frame(
+    instance: Instance, layout: Layout, frame_number: int, decoders: Decoders, reduce: int = 0, *, raw: bool = False
+) -> NDArray[Any]:
+    """Frame ``frame_number``, counted from 1, each side halved ``reduce`` times where that is possible.
 
     Returns (rows, columns) for one sample per pixel, in the stored type and native byte order, unused bits as they are;
-    (rows, columns, 3) RGB for colour, unused bits cleared. Raises PixelError where the frame is not there, is cut off,
-    contradicts the header, no decoder takes it or a decoder fails on it; StorageError where the file cannot be opened.
+    (rows, columns, 3) RGB for colour, unused bits cleared, or as coded where ``raw``. Raises PixelError where the frame is not
+    there, is cut off, contradicts the header, no decoder takes it or a decoder fails on it; StorageError where the file cannot
+    be opened.
     """
     place = instance.pixels
     if place is None:
@@ -37,8 +40,9 @@ def decode_frame(instance: Instance, layout: Layout, frame_number: int, decoders
         layout=layout,
         place=place,
         index=frame_number - 1,
-        offsets=_extended_offsets(instance),
+        offsets=extended_offsets(instance),
         reduce=reduce,
+        raw=raw,
     )
     return codecs.decode(task) if _is_harmless(task) else decoders.decode(task)
 
@@ -48,6 +52,6 @@ def _is_harmless(task: Decode) -> bool:
     return task.transfer_syntax in NATIVE and task.transfer_syntax != _DEFLATED and task.layout.is_tabular
 
 
-def _extended_offsets(instance: Instance) -> tuple[bytes, bytes] | None:
+def extended_offsets(instance: Instance) -> tuple[bytes, bytes] | None:
     offsets, lengths = (instance.header.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"))
     return (offsets, lengths) if isinstance(offsets, bytes) and isinstance(lengths, bytes) and offsets and lengths else None

@@ -19,7 +19,7 @@ from dicom_node.errors import PixelError, StorageBusy, StorageError
 from dicom_node.pixels.child_process import ChildProcess, Ended
 from dicom_node.pixels.limits import Limits
 from dicom_node.pixels.shared_memory import Piece, Pieces
-from dicom_node.pixels.task import Answer, Decode, Inspect, Outcome
+from dicom_node.pixels.task import MOST_PICTURE_BYTES, Answer, Decode, Inspect, Outcome, Picture, Question
 
 _PROGRAM: Final = ("-m", "dicom_node.pixels.child")
 _STARTS: Final = 3  # for one frame, where a process ends for a reason that need not be the frame's: it was idle, or killed
@@ -53,6 +53,19 @@ class Decoders:
             if answer.shape not in task.shapes:
                 raise PixelError("its pixel data do not have the size that its header states")
             return self._pieces.pixels(piece, answer.shape, answer.kind)
+        except BaseException:
+            piece.close()
+            raise
+
+    def picture(self, asked: Picture) -> bytes:
+        """A coded picture; neither header nor pixels are read in this process."""
+        self._after_fork()
+        piece = self._new_piece(MOST_PICTURE_BYTES)  # memory is taken only for what is written
+        try:
+            answer = self._ask(asked, piece.descriptor)
+            if len(answer.shape) != 1 or answer.shape[0] > MOST_PICTURE_BYTES or answer.kind != "u1":
+                raise PixelError("its decoder gave no sensible answer")
+            return self._pieces.pixels(piece, answer.shape, answer.kind).tobytes()
         except BaseException:
             piece.close()
             raise
@@ -96,7 +109,7 @@ class Decoders:
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         self.close()
 
-    def _ask(self, question: Decode | Inspect, shared: int | None) -> Answer:
+    def _ask(self, question: Question, shared: int | None) -> Answer:
         for _ in range(_STARTS):
             try:
                 with self._child() as child:

@@ -20,8 +20,7 @@ from dicom_node.pixels.lut import Values, looked_up, present
 from dicom_node.pixels.mask import outside_regions, shutter
 from dicom_node.pixels.palette import palette_table
 from dicom_node.pixels.quiet import quiet
-from dicom_node.pixels.reduction import averaged, halvings
-from dicom_node.pixels.syntaxes import JPEG_2000
+from dicom_node.pixels.reduction import averaged, bands_of, halvings
 from dicom_node.pixels.values import modality_values, padding_mask, patterns, pixel_spacing_mm, rgb8, stored_values
 from dicom_node.pixels.window import Mapping, MinMax, Window, is_inverted, stated_mapping, to_8_bit
 from inference.reading import Frame
@@ -102,10 +101,11 @@ def _tabular(instance: Instance, layout: Layout, frame_number: int, decoders: De
         return looked_up(table[places], _cells(decode_frame(instance, layout, frame_number, decoders))), _PALETTE
     scale = _Scale(instance, layout, frame_number, look, stored)
     times = halvings(layout, instance.header, scale.mapping) if look.fast and not look.only_regions else 0
-    by_codec = times if instance.transfer_syntax in JPEG_2000 else 0
-    cells = _cells(decode_frame(instance, layout, frame_number, decoders, by_codec))
-    if times and cells.shape == layout.shape:
-        cells, places = averaged(cells, layout, times, right_aligned), patterns(layout, right_aligned=True)
+    cells = _cells(decode_frame(instance, layout, frame_number, decoders, times))
+    if times:
+        if cells.shape == layout.shape:
+            cells = averaged(bands_of(cells, times), layout, times, right_aligned)
+        places = patterns(layout, right_aligned=True)
     mapping = scale.mapping or _min_max(scale.values, scale.padding, places[present(cells)])
     part = f", at 1/{1 << times} of its resolution" if times else ""
     return looked_up(scale.shown(mapping)[places], cells), mapping.label + part
@@ -129,7 +129,7 @@ class _Scale:
         self._inverted = is_inverted(header, layout.photometric)
         self.mapping: Mapping | None
         if look.window is not None:
-            self.mapping = Window(look.window.center, look.window.width, "LINEAR", 0, look.window.name)
+            self.mapping = Window(look.window.center, look.window.width, look.function, 0, look.window.name)
         else:
             signed = layout.signed or bool(self.values.min() < 0)
             self.mapping = stated_mapping(header, frame_number, signed, _little(instance))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,14 @@ from numpy.typing import NDArray
 from dicom_node.pixels.instances import PixelPlace
 from dicom_node.pixels.jpeg2000 import reduced_shape
 from dicom_node.pixels.layout import Layout
+from dicom_node.pixels.look import AS_STORED, Look
+from dicom_node.pixels.reduction import averaged_shape
+from dicom_node.pixels.syntaxes import JPEG_2000
 
 LENGTH = struct.Struct("<I")  # before each message
 STARTED = b"\1"  # what a decoder process says once, before it takes questions
 MOST_ANSWER_BYTES = 4096
+MOST_PICTURE_BYTES = 256 << 20  # coded; those of the largest radiographs have near 40 MiB as PNG
 _FORM = struct.Struct("<BB3I2s")
 _KINDS = frozenset("uif")
 
@@ -32,7 +36,7 @@ class Decode:
     """One frame.
 
     ``index`` counts from 0. ``offsets``: Extended Offset Table and its lengths. ``reduce``: wished halvings of each side,
-    which JPEG 2000 allows.
+    which JPEG 2000 and plain grey cells allow. ``raw``: colour stays as it is coded.
     """
 
     path: Path
@@ -42,12 +46,15 @@ class Decode:
     index: int
     offsets: tuple[bytes, bytes] | None = None
     reduce: int = 0
+    raw: bool = False
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """What the frame may be: whole, or reduced where that is asked for and possible."""
-        whole = self.layout.shape
-        return (whole, reduced_shape(self.layout, self.reduce)) if self.reduce else (whole,)
+        if not self.reduce:
+            return (self.layout.shape,)
+        reduced = reduced_shape if self.transfer_syntax in JPEG_2000 else averaged_shape
+        return self.layout.shape, reduced(self.layout, self.reduce)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,34 @@ class Inspect:
     """Read the header of a file and say whether that can be done within the limits."""
 
     path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Viewport:
+    """The picture is scaled to fit ``width`` × ``height`` pixels, its aspect ratio kept.
+
+    ``region``: left, top, width, height of the part that is shown, in pixels of the image; a negative width or height mirrors
+    it. None: all.
+    """
+
+    width: int
+    height: int
+    region: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A frame as a coded picture. ``frame_number`` counts from 1; None: the one in the middle. ``quality``: of JPEG, 1..100."""
+
+    path: Path
+    frame_number: int | None = 1
+    look: Look = AS_STORED
+    viewport: Viewport | None = None
+    form: Literal["jpeg", "png"] = "jpeg"
+    quality: int = 90
+
+
+Question = Decode | Inspect | Picture
 
 
 class Outcome(IntEnum):

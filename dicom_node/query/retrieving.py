@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import pack
@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 from pydicom import Dataset
 
-from dicom_node.errors import RemoteError, StorageError
-from dicom_node.ingest.services import Context, Exchange, Request
+from dicom_node.errors import NodeError, PeerRefused, RemoteError, StorageError
+from dicom_node.ingest.services import Exchange, Request
 from dicom_node.query.finding import (
     CANCELLED,
     DOES_NOT_MATCH,
@@ -26,9 +26,11 @@ from dicom_node.query.finding import (
 )
 from dicom_node.query.identifiers import Unusable, encoded, read
 from dicom_node.query.permissions import NOT_AUTHORIZED, Permissions
-from dicom_node.query.stored import data_set_offset, reencoded
-from dicom_node.remote.dimse import DicomPeer, send_files
+from dicom_node.query.stored import data_set_offset
+from dicom_node.query.transcoding import Transcoder
+from dicom_node.remote.dimse import DicomPeer
 from dicom_node.remote.matches import UNIQUE_KEYS, Level
+from dicom_node.remote.sending import NATIVE, send_files
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.index import InstanceEntry, Narrow, files_of
@@ -43,8 +45,6 @@ SOME_FAILED: Final = 0xB000
 _DESTINATION: Final = 0x0600  # Move Destination
 _TELL_EVERY_S: Final = 0.5
 _TAGS: Final = {Level.STUDY: "0020000D", Level.SERIES: "0020000E", Level.IMAGE: "00080018"}
-
-
 _log = structlog.get_logger()
 
 
@@ -63,9 +63,11 @@ class _Counts:
     failed: list[str] = field(default_factory=list)
     warning: int = 0
     stored: set[str] = field(default_factory=set)
+    why: str = ""  # of the first that failed
     told_at: float = field(default_factory=time.monotonic)
 
-    def note(self, sop_uid: str, status: int | None) -> None:
+    def note(self, sop_uid: str, status: int | None, why: str = "") -> None:
+        """``why``: a plain sentence without patient data; what a peer comments is none."""
         self.remaining -= 1
         if status == SUCCESS:
             self.completed += 1
@@ -73,6 +75,9 @@ class _Counts:
             self.warning += 1
         else:
             self.failed.append(sop_uid)
+            self.why = (
+                self.why or why or ("the peer answered with a failure" if status is not None else "it is not here any more")
+            )
             return
         self.stored.add(sop_uid)
 
@@ -91,7 +96,11 @@ class _Counts:
             self.told_at = time.monotonic()
             exchange.respond(PENDING, elements=self.elements(final=False))
 
-    def end(self, exchange: Exchange, syntax: str, *, cancelled: bool) -> None:
+    def end(self, exchange: Exchange, request: Request, *, cancelled: bool) -> None:
+        if self.failed:
+            count, calling_ae = len(self.failed), request.caller.calling_ae
+            _log.warning("objects could not be sent to who retrieves them", calling_ae=calling_ae, count=count, reason=self.why)
+        syntax = request.context.transfer_syntax
         status = SUCCESS if not self.failed else SOME_FAILED if self.stored else SUBOPERATIONS_FAILED
         elements = self.elements(final=True)
         if cancelled:
@@ -115,6 +124,7 @@ class MoveService:
     permissions: Permissions
     address: Callable[[str, str], DicomPeer | None]
     trail: Trail
+    transcoder: Transcoder
     sop_classes: frozenset[str] = frozenset({STUDY_ROOT_MOVE})
     transfer_syntaxes: tuple[str, ...] = SYNTAXES
     gets: bool = False
@@ -124,9 +134,11 @@ class MoveService:
             peer = self._destination(request)
             entries = _named(self.db, request)
             counts = _Counts(len(entries))
-            cancelled = self._send(peer, entries, request, exchange, counts)
-            self.trail.gave(peer.ae_title, peer.host, counts.given(entries))
-            counts.end(exchange, request.context.transfer_syntax, cancelled=cancelled)
+            try:
+                cancelled = self._send(peer, entries, request, exchange, counts)
+            finally:  # what went out is told of, however the association of the request ends
+                self.trail.gave(peer.ae_title, peer.host, counts.given(entries))
+            counts.end(exchange, request, cancelled=cancelled)
 
     def _destination(self, request: Request) -> DicomPeer:
         if request.field != C_MOVE:
@@ -145,17 +157,21 @@ class MoveService:
     ) -> bool:
         """True where the peer cancelled, or the node stops."""
         by_path = {self.files.path(one.path): one.sop_uid for one in entries}
+        originator = (request.caller.calling_ae, request.message_id)
+
+        def convert(path: Path, syntax: str) -> AbstractContextManager[Path]:
+            return self.transcoder.converted(path, syntax, lambda: counts.tell(exchange))
+
         try:
-            with closing(send_files(peer, list(by_path), (request.caller.calling_ae, request.message_id))) as outcomes:
+            with closing(send_files(peer, list(by_path), originator, convert)) as outcomes:
                 for sent in outcomes:
-                    counts.note(by_path.pop(sent.path), sent.status)
+                    counts.note(by_path.pop(sent.path), sent.status, sent.reason if sent.status is None else "")
                     counts.tell(exchange)
                     if exchange.cancelled() or exchange.stopping:
                         return True
         except RemoteError as error:
-            _log.warning("a C-MOVE could not be served", calling_ae=request.caller.calling_ae, error=str(error))
             for sop_uid in by_path.values():
-                counts.note(sop_uid, None)
+                counts.note(sop_uid, None, str(error))
         return False
 
 
@@ -167,6 +183,7 @@ class GetService:
     files: FileStore
     permissions: Permissions
     trail: Trail
+    transcoder: Transcoder
     sop_classes: frozenset[str] = frozenset({STUDY_ROOT_GET})
     transfer_syntaxes: tuple[str, ...] = SYNTAXES
     gets: bool = True
@@ -179,37 +196,36 @@ class GetService:
                 raise Refused(NOT_AUTHORIZED, "C-GET is not allowed to this AE title")
             entries = _named(self.db, request)
             counts = _Counts(len(entries))
-            cancelled = self._send(entries, exchange, counts)
-            self.trail.gave(request.caller.calling_ae, request.caller.host, counts.given(entries))
-            counts.end(exchange, request.context.transfer_syntax, cancelled=cancelled)
+            try:
+                cancelled = self._send(entries, exchange, counts)
+            finally:
+                self.trail.gave(request.caller.calling_ae, request.caller.host, counts.given(entries))
+            counts.end(exchange, request, cancelled=cancelled)
 
     def _send(self, entries: Sequence[InstanceEntry], exchange: Exchange, counts: _Counts) -> bool:
         for entry in entries:
             if exchange.cancelled() or exchange.stopping:
                 return True
-            counts.note(entry.sop_uid, self._store(entry, exchange))
+            try:
+                counts.note(entry.sop_uid, self._store(entry, exchange, counts))
+            except NodeError as error:
+                counts.note(entry.sop_uid, None, str(error))
             counts.tell(exchange)
         return False
 
-    def _store(self, entry: InstanceEntry, exchange: Exchange) -> int | None:
-        """None where there is no context for it, or its file cannot be used."""
-        path = self.files.path(entry.path)
+    def _store(self, entry: InstanceEntry, exchange: Exchange, counts: _Counts) -> int | None:
+        """None where its file is gone. Raises NodeError where the peer takes no transfer syntax in which it can be given."""
+        path, named = self.files.path(entry.path), (entry.sop_class_uid, entry.sop_uid)
         taken = [one for one in exchange.contexts if one.peer_is_scp and one.abstract_syntax == entry.sop_class_uid]
-        context = next((one for one in taken if one.transfer_syntax == entry.transfer_syntax), None)
-        named = (entry.sop_class_uid, entry.sop_uid)
-        if context is not None:
+        by_syntax = {one.transfer_syntax: one for one in taken}
+        syntax = next((one for one in (entry.transfer_syntax, *NATIVE) if one in by_syntax), None)
+        if syntax is None:
+            raise PeerRefused("the peer takes neither its transfer syntax nor an uncompressed one for its SOP class")
+        if syntax == entry.transfer_syntax:
             offset = data_set_offset(path)
-            return exchange.store(context, *named, path, offset) if offset is not None else None
-        return self._converted(path, taken, named, exchange)
-
-    @staticmethod
-    def _converted(path: Path, taken: Sequence[Context], named: tuple[str, str], exchange: Exchange) -> int | None:
-        """Native encodings can be changed into each other, nothing else: that needs no look at the pixels."""
-        for context in taken:
-            with reencoded(path, context.transfer_syntax) as made:
-                if made is not None:
-                    return exchange.store(context, *named, made, 0)
-        return None
+            return exchange.store(by_syntax[syntax], *named, path, offset) if offset is not None else None
+        with self.transcoder.converted(path, syntax, lambda: counts.tell(exchange)) as made:
+            return exchange.store(by_syntax[syntax], *named, made, data_set_offset(made) or 0)
 
 
 def _named(db: Database, request: Request) -> tuple[InstanceEntry, ...]:

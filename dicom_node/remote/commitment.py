@@ -203,22 +203,31 @@ def tell(peer: DicomPeer, report: Report, classes: Mapping[str, str]) -> None:
 
     ``classes``: SOP Class UID of each SOP Instance UID. Raises PeerUnavailable, PeerRefused.
     """
-    event = FAILURES_EXIST if report.failed else ALL_COMMITTED
     with associated(peer, [(StorageCommitmentPushModel, _SYNTAXES)], as_scp=[StorageCommitmentPushModel]) as association:
         if not association.accepted_contexts:
             raise PeerRefused(f"{peer}: does not accept Storage Commitment with us as its provider")
         answer, _ = association.send_n_event_report(
-            _information(report, classes), event, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            information(report, classes), event_of(report), StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
     if "Status" not in answer:
         raise PeerUnavailable(f"{peer}: no answer to a storage commitment report within {peer.timeout_s:g} s")
     status = int(answer.Status)
-    if status & 0xF000 not in (0x0000, 0xB000) or 0x0100 <= status < 0x1000:
+    if not is_taken(status):
         raise PeerUnavailable(f"{peer}: answered a storage commitment report with status 0x{status:04X}")
 
 
-def _information(report: Report, classes: Mapping[str, str]) -> Dataset:
-    """Tables J.3-2 and J.3-3."""
+def is_taken(status: int) -> bool:
+    """Whether an answer to N-EVENT-REPORT says that the peer has it: success, or a warning (PS3.7 C.4)."""
+    return status in (0x0000, 0x0001) or status & 0xF000 == 0xB000
+
+
+def event_of(report: Report) -> int:
+    """Event Type ID (J.3.3.1)."""
+    return FAILURES_EXIST if report.failed else ALL_COMMITTED
+
+
+def information(report: Report, classes: Mapping[str, str]) -> Dataset:
+    """Tables J.3-2 and J.3-3. ``classes``: SOP Class UID of each SOP Instance UID."""
     told = Dataset()
     told.TransactionUID = report.transaction_uid
     kept = [_reference(Asked(classes[uid], uid)) for uid in sorted(report.committed)]

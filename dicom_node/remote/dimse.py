@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-import warnings
 from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_role
 from pynetdicom.sop_class import Verification
@@ -43,19 +39,6 @@ class DicomPeer:
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}{' over TLS' if self.tls else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What the peer said of one file: ``status`` as in PS3.4 B.2.3, None where no answer came; ``reason`` for a person."""
-
-    path: Path
-    status: int | None
-    reason: str
-
-    @property
-    def accepted(self) -> bool:
-        return self.status is not None and is_accepted(self.status)
 
 
 def is_accepted(status: int) -> bool:
@@ -159,66 +142,6 @@ def refusal(what: str, status: int) -> PeerUnavailable | PeerRefused | None:
         return None
     kind = PeerUnavailable if status & 0xFF00 == 0xA700 or status in (0x0110, 0x0213) else PeerRefused
     return kind(f"{what} status 0x{status:04X}")
-
-
-Originator = tuple[str, int]  # of a C-MOVE: who asked for it, and the message ID of the request (PS3.7 9.1.1.1)
-
-
-def send_files(peer: DicomPeer, paths: Sequence[Path], originator: Originator | None = None) -> Generator[Sent, None, None]:
-    """C-STORE many files over as few associations as their presentation contexts allow, in order.
-
-    Yields an outcome per file. Raises PeerUnavailable or PeerRefused where no association can be had.
-    """
-    waiting = iter(paths)
-    while batch := list(islice(waiting, 1000)):
-        yield from _send_batch(peer, batch, originator)
-
-
-def _send_batch(peer: DicomPeer, paths: list[Path], originator: Originator | None) -> Iterator[Sent]:
-    described = [(path, _describe(path)) for path in paths]
-    pairs = list(dict.fromkeys(what for _, what in described if isinstance(what, tuple)))
-    for start in range(0, len(pairs), CONTEXT_LIMIT):
-        group = pairs[start : start + CONTEXT_LIMIT]
-        files = [path for path, what in described if what in group]
-        yield from _send_over_one(peer, files, [(sop_class, [syntax]) for sop_class, syntax in group], originator)
-    for path, what in described:
-        if isinstance(what, str):
-            yield Sent(path, None, what)
-
-
-def _send_over_one(
-    peer: DicomPeer, paths: list[Path], contexts: list[tuple[str, list[str]]], originator: Originator | None
-) -> Iterator[Sent]:
-    title, number = originator or (None, None)
-    with associated(peer, contexts) as association:
-        for path in paths:
-            if not association.is_established:
-                yield Sent(path, None, "the peer ended the association")
-                continue
-            try:
-                answer = association.send_c_store(path, originator_aet=title, originator_id=number)
-            except (ValueError, RuntimeError, AttributeError, OSError) as error:
-                yield Sent(path, None, f"not sent: {str(error).splitlines()[0]}")
-                continue
-            if "Status" not in answer:
-                yield Sent(path, None, "no answer from the peer")
-            else:
-                yield Sent(path, int(answer.Status), str(answer.get("ErrorComment", "") or ""))
-
-
-def _describe(path: Path) -> tuple[str, str] | str:
-    """(SOP class, transfer syntax) of a Part 10 file, or why it cannot be sent."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            meta = read_file_meta_info(path)
-        return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
-    except InvalidDicomError:
-        return "not a DICOM Part 10 file (no DICM prefix)"
-    except AttributeError as error:
-        return f"file meta information is incomplete ({error.name})"
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({type(error).__name__})"
 
 
 @contextmanager

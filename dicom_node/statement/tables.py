@@ -21,11 +21,12 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from dicom_node.ingest import contexts, dimse, receive
 from dicom_node.ingest.listener import ListenerSettings as Limits
 from dicom_node.ingest.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from dicom_node.query import committing, finding, permissions, retrieving
+from dicom_node.query import committing, finding, judging, permissions, retrieving
 from dicom_node.remote import dimse as calling
 from dicom_node.remote.commitment import REASONS
 from dicom_node.remote.finding import FIND, GET, MOVE
 from dicom_node.settings import Settings
+from dicom_node.web.dicomweb_frames import KINDS
 from reporting.context import DocumentKind
 
 MADE: Final[Mapping[DocumentKind, UID]] = {
@@ -62,7 +63,10 @@ _FIND: Final = {
 _RETRIEVE: Final = {
     finding.PENDING: ("Pending", "sub-operations go on"),
     finding.SUCCESS: ("Success", "all were completed"),
-    retrieving.SOME_FAILED: ("Warning", "some failed; named in Failed SOP Instance UID List"),
+    retrieving.SOME_FAILED: (
+        "Warning",
+        "some failed, or the peer takes no transfer syntax for them; named in Failed SOP Instance UID List",
+    ),
     finding.CANCELLED: ("Cancel", "cancelled by the peer, or the node stops"),
     retrieving.SUBOPERATIONS_FAILED: ("Failure", "none was completed"),
     finding.OUT_OF_RESOURCES: ("Failure", "the database is busy"),
@@ -72,7 +76,7 @@ _RETRIEVE: Final = {
 }
 _COMMIT: Final = {
     committing.SUCCESS: ("Success", "the request is in the database and will be answered by N-EVENT-REPORT"),
-    committing.NO_SUCH_INSTANCE: ("Failure", "not the well-known instance"),
+    judging.NO_SUCH_INSTANCE: ("Failure", "not the well-known instance"),
     committing.INVALID_ARGUMENT: ("Failure", "no usable Transaction UID or references"),
     committing.NO_SUCH_ACTION: ("Failure", "an Action Type other than 1"),
     permissions.NOT_AUTHORIZED: ("Failure", "the AE title may not ask"),
@@ -159,6 +163,13 @@ def _reasons(_: Settings) -> str:
     return _table(("Failure Reason", "Meaning"), ((f"0x{code:04X}", text) for code, text in REASONS.items()))
 
 
+def _frame_kinds(_: Settings) -> str:
+    rows = (
+        (UID(uid).name, f"`{uid}`", f"`{kinds[0]}`", ", ".join(f"`{one}`" for one in kinds[1:])) for uid, kinds in KINDS.items()
+    )
+    return _table(("Transfer syntax", "UID", "Media type", "Understood too"), rows)
+
+
 TABLES: Final[Mapping[str, Callable[[Settings], str]]] = {
     "services": _services,
     "made": _made,
@@ -172,4 +183,5 @@ TABLES: Final[Mapping[str, Callable[[Settings], str]]] = {
     "retrieve_statuses": lambda _: _statuses(_RETRIEVE),
     "commit_statuses": lambda _: _statuses(_COMMIT),
     "commit_reasons": _reasons,
+    "frame_kinds": _frame_kinds,
 }

@@ -1,4 +1,4 @@
-"""DICOMweb, read-only: QIDO-RS (PS3.18 10.6) over the index of what is here; WADO-RS is in ``dicomweb_retrieve``.
+"""DICOMweb, read-only: QIDO-RS (PS3.18 10.6) over the index of what is here; WADO-RS is in the modules beside.
 
 Answers are JSON (application/dicom+json). A page has at most ``query.most`` matches; where there are more, a warning says so.
 """
@@ -17,16 +17,22 @@ from starlette.exceptions import HTTPException
 
 from dicom_node.index.matching import Key
 from dicom_node.index.search import search
+from dicom_node.pixels.decoders import Decoders
 from dicom_node.remote.matches import Level
 from dicom_node.trail import Trail
-from dicom_node.web import dicomweb_retrieve
+from dicom_node.web import dicomweb_frames, dicomweb_rendered, dicomweb_retrieve
 from dicom_node.web.access import client_of
-from dicom_node.web.dicomweb_retrieve import PEER
+from dicom_node.web.dicomweb_found import PEER
+from dicom_node.web.media import ANY, ranges
 from dicom_node.web.parts import Parts
+from dicom_node.web.turns import Turns
 
 JSON: Final = "application/dicom+json"
-_TAKEN: Final = (JSON, "application/json", "application/*", "*/*")
-_OPTIONS: Final = frozenset({"limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
+_TAKEN: Final = (JSON, "application/json")
+_OPTIONS: Final = frozenset(
+    {"accept", "limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"}
+)
+_AT_ONCE: Final = 2  # requests for pixels, for each decoder process: one is decoded while another is sent
 _NEVER: Final = 10_000_000  # an offset that nobody pages to
 _STUDY, _SERIES, _INSTANCE, _RETRIEVE_URL = "0020000D", "0020000E", "00080018", "00081190"
 
@@ -42,8 +48,8 @@ class _Wish:
     fuzzy: bool
 
 
-def router(parts: Parts) -> APIRouter:
-    """What is served under `/dicom-web`."""
+def router(parts: Parts, decoders: Decoders) -> APIRouter:
+    """What is served under `/dicom-web`. ``decoders``: for pictures, and for frames that must be decoded."""
     made = APIRouter()
     trail = Trail.of(parts.settings, parts.db, parts.files)
 
@@ -76,14 +82,16 @@ def router(parts: Parts) -> APIRouter:
     def instances_of_series(request: Request, study: str, series: str) -> Response:
         return answer(Level.IMAGE, request, StudyInstanceUID=study, SeriesInstanceUID=series)
 
-    dicomweb_retrieve.add(made, parts, trail)
+    dicomweb_retrieve.add(made, parts, trail, decoders)
+    turns = Turns(_AT_ONCE * decoders.limits.count)
+    dicomweb_frames.add(made, parts, trail, decoders, turns)
+    dicomweb_rendered.add(made, parts, trail, decoders, turns)
     return made
 
 
 def _require_json(request: Request) -> None:
     """406 for who takes XML only."""
-    accepted = [one.split(";")[0].strip() for one in request.headers.get("accept", "*/*").split(",")]
-    if not any(one in _TAKEN for one in accepted):
+    if not any(one.takes(kind) and (not one.multipart or one.kind == ANY) for one in ranges(request) for kind in _TAKEN):
         raise HTTPException(406, f"answers are {JSON}")
 
 

@@ -7,41 +7,33 @@ read as they are sent, so memory does not grow with a study.
 from __future__ import annotations
 
 import json
-import re
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from starlette.exceptions import HTTPException
 
+from dicom_node.pixels.decoders import Decoders
+from dicom_node.pixels.opening import read_instance
 from dicom_node.pixels.quiet import quiet
-from dicom_node.storage.index import InstanceEntry, Narrow, files_of
+from dicom_node.storage.index import InstanceEntry
 from dicom_node.trail import Trail
 from dicom_node.web.access import client_of
+from dicom_node.web.dicomweb_found import PEER, entries, file_of, multipart, related
+from dicom_node.web.media import ANY, Range, ranges
 from dicom_node.web.parts import Parts
 
-PEER: Final = "DICOMweb"  # who asks, in the audit trail: keys have names, but several may share one
+_DICOM: Final = "application/dicom"
 _CHUNK: Final = 1 << 17  # bytes
 _BULK: Final = 1024  # bytes; longer values of bulk VRs are left out of metadata
 _BULK_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_PART: Final = re.compile(r"[^,\"]*(?:\"[^\"]*\"[^,\"]*)*")
-_SYNTAX: Final = re.compile(r'transfer-syntax="?([0-9.*]+)"?')
 
 
-def add(made: APIRouter, parts: Parts, trail: Trail) -> None:
-    """The resources of objects, below those of searches."""
-
-    def entries(study: str, series: str = "", instance: str = "") -> tuple[InstanceEntry, ...]:
-        named = Narrow((study,), (series,) if series else (), (instance,) if instance else ())
-        with parts.db.read() as conn:
-            found = files_of(conn, named)
-        if not found:
-            raise HTTPException(404, "there is no such object here")
-        return found
+def add(made: APIRouter, parts: Parts, trail: Trail, decoders: Decoders) -> None:
+    """The resources of whole objects, below those of searches."""
 
     def objects(request: Request, found: tuple[InstanceEntry, ...]) -> Response:
         answer = _objects(parts, request, found)
@@ -50,52 +42,48 @@ def add(made: APIRouter, parts: Parts, trail: Trail) -> None:
 
     @made.get("/studies/{study}")
     def study_objects(request: Request, study: str) -> Response:
-        return objects(request, entries(study))
+        return objects(request, entries(parts, study))
 
     def metadata(request: Request, found: tuple[InstanceEntry, ...]) -> Response:
         trail.asked(PEER, client_of(request), "WADO-RS", str(request.url).encode())
-        return _metadata(parts, found)
+        return _metadata(parts, found, decoders)
 
     @made.get("/studies/{study}/metadata")
     def study_metadata(request: Request, study: str) -> Response:
-        return metadata(request, entries(study))
+        return metadata(request, entries(parts, study))
 
     @made.get("/studies/{study}/series/{series}")
     def series_objects(request: Request, study: str, series: str) -> Response:
-        return objects(request, entries(study, series))
+        return objects(request, entries(parts, study, series))
 
     @made.get("/studies/{study}/series/{series}/metadata")
     def series_metadata(request: Request, study: str, series: str) -> Response:
-        return metadata(request, entries(study, series))
+        return metadata(request, entries(parts, study, series))
 
     @made.get("/studies/{study}/series/{series}/instances/{instance}")
     def one_object(request: Request, study: str, series: str, instance: str) -> Response:
-        return objects(request, entries(study, series, instance))
+        return objects(request, entries(parts, study, series, instance))
 
     @made.get("/studies/{study}/series/{series}/instances/{instance}/metadata")
     def one_metadata(request: Request, study: str, series: str, instance: str) -> Response:
-        return metadata(request, entries(study, series, instance))
+        return metadata(request, entries(parts, study, series, instance))
 
 
 def _objects(parts: Parts, request: Request, found: Sequence[InstanceEntry]) -> Response:
     """multipart/related, or the object alone for who takes application/dicom of one only (PS3.18 10.4.1.2)."""
-    whole, single = _accepted(request.headers.get("accept", "*/*"), found)
-    paths = [parts.files.path(one.path) for one in found]
-    if not all(path.is_file() for path in paths):
-        raise HTTPException(410, "an object was removed")
+    whole, single = _accepted(ranges(request), found)
+    paths = [file_of(parts, one) for one in found]
     if single and not whole:
-        return StreamingResponse(_bytes(paths[0]), media_type="application/dicom")
-    boundary = uuid.uuid4().hex
-    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
-    return StreamingResponse(_multipart(paths, found, boundary), media_type=kind)
+        return StreamingResponse(_bytes(paths[0]), media_type=_DICOM)
+    boundary, kind = related(_DICOM)
+    return StreamingResponse(multipart(boundary, _contents(paths, found)), media_type=kind)
 
 
-def _accepted(accept: str, found: Sequence[InstanceEntry]) -> tuple[bool, bool]:
+def _accepted(wished: Sequence[Range], found: Sequence[InstanceEntry]) -> tuple[bool, bool]:
     """Whether the objects are taken as multipart, and whether one is taken alone. Raises 406."""
-    offers = [one.strip().lower() for one in _PART.findall(accept) if one.strip()]
-    fitting = [one for one in offers if _syntaxes_fit(one, found)]
-    whole = any(_is_multipart(one) for one in fitting)
-    single = len(found) == 1 and any(one.split(";")[0].strip() == "application/dicom" for one in fitting)
+    fitting = [one for one in wished if one.takes(_DICOM) and all(one.takes_syntax(of.transfer_syntax) for of in found)]
+    whole = any(one.multipart or one.kind == ANY for one in fitting)
+    single = len(found) == 1 and any(not one.multipart and one.kind == _DICOM for one in fitting)
     if not whole and not single:
         raise HTTPException(
             406, "objects are given as they are stored: multipart/related; type=application/dicom; transfer-syntax=*"
@@ -103,25 +91,9 @@ def _accepted(accept: str, found: Sequence[InstanceEntry]) -> tuple[bool, bool]:
     return whole, single
 
 
-def _is_multipart(offer: str) -> bool:
-    kind = offer.split(";")[0].strip()
-    return kind in ("*/*", "multipart/*") or (
-        kind == "multipart/related" and ("type=" not in offer or "application/dicom" in offer)
-    )
-
-
-def _syntaxes_fit(offer: str, found: Sequence[InstanceEntry]) -> bool:
-    """Who names no transfer syntax gets what there is."""
-    named = _SYNTAX.findall(offer)
-    return not named or "*" in named or {one.transfer_syntax for one in found} <= set(named)
-
-
-def _multipart(paths: Sequence[Path], found: Sequence[InstanceEntry], boundary: str) -> Iterator[bytes]:
+def _contents(paths: Sequence[Path], found: Sequence[InstanceEntry]) -> Iterator[tuple[str, Iterator[bytes]]]:
     for path, entry in zip(paths, found, strict=True):
-        yield f"--{boundary}\r\nContent-Type: application/dicom; transfer-syntax={entry.transfer_syntax}\r\n\r\n".encode()
-        yield from _bytes(path)
-        yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
+        yield f"{_DICOM}; transfer-syntax={entry.transfer_syntax}", _bytes(path)
 
 
 def _bytes(path: Path) -> Iterator[bytes]:
@@ -130,27 +102,28 @@ def _bytes(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _metadata(parts: Parts, found: Sequence[InstanceEntry]) -> Response:
+def _metadata(parts: Parts, found: Sequence[InstanceEntry], decoders: Decoders) -> Response:
     """PS3.18 10.4.1.1.2: all attributes but bulk data, object by object."""
-    return StreamingResponse(_headers([parts.files.path(one.path) for one in found]), media_type="application/dicom+json")
+    paths = [parts.files.path(one.path) for one in found]
+    return StreamingResponse(_headers(paths, decoders), media_type="application/dicom+json")
 
 
-def _headers(paths: Sequence[Path]) -> Iterator[bytes]:
+def _headers(paths: Sequence[Path], decoders: Decoders) -> Iterator[bytes]:
     yield b"["
     before = b""
     for path in paths:
-        told = _header(path)
+        told = _header(path, decoders)
         if told is not None:
             yield before + json.dumps(told).encode()
             before = b","
     yield b"]"
 
 
-def _header(path: Path) -> dict[str, Any] | None:
+def _header(path: Path, decoders: Decoders) -> dict[str, Any] | None:
     """None for a file that cannot be read."""
     try:
         with quiet():
-            dataset = dcmread(path, stop_before_pixels=True)
+            dataset = read_instance(path, decoders).header
             _drop_bulk(dataset)
             told: dict[str, Any] = dataset.to_json_dict(suppress_invalid_tags=True)
     except Exception:  # noqa: BLE001  whatever a header does to the reader, the others are told

@@ -14,6 +14,7 @@ import httpx
 import pydicom
 import pytest
 import yaml
+from pydicom.uid import JPEGLSLossless
 
 from dicom_node.storage.jobs import JobKind, Priority
 from dicom_node.storage.priors import Prior, PriorState, priors_of
@@ -77,6 +78,7 @@ class Ward:
     node: Node
     archive: OpenArchive
     viewer: Path
+    plain: Path  # of a viewer that takes nothing but implicit VR little endian
     scan: str  # Study Instance UIDs: a scan of four images, two films
     films: tuple[str, str]
 
@@ -102,12 +104,16 @@ def _identified(path: Path, name: str, patient: str, accession: str) -> Path:
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     folder = tmp_path_factory.mktemp("ward")
     viewer, viewer_port = folder / "viewer", free_port()
-    viewer.mkdir()
-    scp = Running(
-        "storescp", [require("storescp", "dcmtk"), "-aet", "VIEWER", "+xa", "-od", viewer, viewer_port], folder / "v.log"
-    )
+    plain, plain_port = folder / "plain", free_port()
+    viewers = [
+        Running(
+            f"storescp {name}", [require("storescp", "dcmtk"), "-aet", name, takes, "-od", where, port], folder / f"{name}.log"
+        )
+        for name, takes, where, port in (("VIEWER", "+xa", viewer, viewer_port), ("PLAIN", "+xi", plain, plain_port))
+        if where.mkdir() is None
+    ]
     archive = OpenArchive(folder / "orthanc", {SENDER: 1, "WETREAD": 1})
-    node = Receiving(folder / "node", **_settings(archive, viewer_port))
+    node = Receiving(folder / "node", **_settings(archive, viewer_port, plain_port))
     _route(node)
     archive.knows(node, key=_key(node))
     try:
@@ -118,25 +124,30 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         second, other = films.film(folder / "film", 701, [])
         sent = [*slices, _identified(film, NAME, "P0", "A0"), _identified(other, UMLAUT, "P1", "A1")]
         assert dcmtk.accepted(dcmtk.dcmsend(node.port, sent)) == len(sent)
-        made = Ward(node, archive, viewer, scan, (first, second))
+        made = Ward(node, archive, viewer, plain, scan, (first, second))
         wait_for("the index", lambda: made.ask("findscu", "STUDY", "StudyInstanceUID").count("Pending") == 3, seconds=120)
         yield made
     finally:
         node.end()
         archive.stop()
-        scp.stop()
+        for one in viewers:
+            one.stop()
 
 
-def _settings(archive: OpenArchive, viewer_port: int) -> dict[str, Any]:
+def _settings(archive: OpenArchive, viewer_port: int, plain_port: int) -> dict[str, Any]:
     here = {"host": "127.0.0.1"}
     return {
         "listener": {"allowed": [{"ae_title": title, "hosts": ["127.0.0.1"]} for title in (SENDER, "ORTHANC", "NOBODY")]},
         "query": {
             "peers": [
-                {"ae_title": SENDER, "find": True, "get": True, "move_to": ["VIEWER"]},
+                {"ae_title": SENDER, "find": True, "get": True, "move_to": ["VIEWER", "PLAIN"]},
                 {"ae_title": "ORTHANC", "find": True, "move_to": ["ORTHANC"], "commitment": True},
             ],
-            "addresses": {"VIEWER": {**here, "port": viewer_port}, "ORTHANC": {**here, "port": archive.dicom_port}},
+            "addresses": {
+                "VIEWER": {**here, "port": viewer_port},
+                "PLAIN": {**here, "port": plain_port},
+                "ORTHANC": {**here, "port": archive.dicom_port},
+            },
             "poll_seconds": 0.2,
         },
         "retention": {"images_days": 0, "high": None, "low": None},
@@ -206,6 +217,67 @@ def test_dcmtk_gets(ward: Ward, tmp_path: Path, encoding: str) -> None:
         held = pydicom.dcmread(ward.node.data / row.path)
         assert got[row.sop_uid].PixelData == held.PixelData
         assert got[row.sop_uid].PatientID == held.PatientID
+
+
+@pytest.fixture(scope="module")
+def coded(ward: Ward, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Path]]:
+    """A scan that was sent as JPEG-LS, and its slices before DCMTK compressed them."""
+    folder = tmp_path_factory.mktemp("coded")
+    uid, slices = films.scan(folder / "scan", 90, 3)
+    packed = [path.with_suffix(".jls") for path in slices]
+    for path, target in zip(slices, packed, strict=True):
+        subprocess.run([require("dcmcjpls", "dcmtk"), path, target], check=True, timeout=60)
+    assert dcmtk.accepted(dcmtk.dcmsend(ward.node.port, packed)) == 3
+    wait_for("the index", lambda: ward.ask("findscu", "IMAGE", f"StudyInstanceUID={uid}").count("(Pending)") == 3, seconds=120)
+    assert {row.transfer_syntax for row in ward.node.instances(uid)} == {str(JPEGLSLossless)}
+    return uid, {pydicom.dcmread(path).SOPInstanceUID: path for path in slices}
+
+
+def _are_plain(folder: Path, slices: dict[str, Path]) -> bool:
+    """Whether these slices lie there uncompressed, each pixel as before it was compressed."""
+    got = {one.SOPInstanceUID: one for one in map(pydicom.dcmread, folder.iterdir())}
+    here = {uid: got[uid] for uid in slices if uid in got}
+    same = all((here[uid].pixel_array == pydicom.dcmread(slices[uid]).pixel_array).all() for uid in here)
+    return len(here) == len(slices) and same and not any(one.file_meta.TransferSyntaxUID.is_compressed for one in here.values())
+
+
+@pytest.mark.parametrize("encoding", ["+xe", "+xi"], ids=["explicit VR", "implicit VR"])
+def test_dcmtk_gets_compressed_images_that_it_takes_uncompressed_only(
+    ward: Ward, coded: tuple[str, dict[str, Path]], encoding: str, tmp_path: Path
+) -> None:
+    uid, slices = coded
+    ward.ask("getscu", "STUDY", f"StudyInstanceUID={uid}", options=(encoding, "-od", str(tmp_path)))
+    assert _are_plain(tmp_path, slices)
+
+
+def test_dcmtk_moves_compressed_images_to_a_viewer_that_takes_them_uncompressed_only(
+    ward: Ward, coded: tuple[str, dict[str, Path]]
+) -> None:
+    uid, slices = coded
+    told = ward.ask("movescu", "STUDY", f"StudyInstanceUID={uid}", options=("-d", "-aem", "PLAIN"))
+    assert "Completed Suboperations       : 3" in told
+    assert _are_plain(ward.plain, slices)
+
+
+def test_frames_and_pictures_by_dicomweb_need_the_key_that_objects_need(ward: Ward, coded: tuple[str, dict[str, Path]]) -> None:
+    uid, slices = coded
+    web = f"http://127.0.0.1:{yaml.safe_load(ward.node.config.read_text())['web']['port']}/dicom-web"
+    (row, *_) = ward.node.instances(uid)
+    url = f"{web}/studies/{uid}/series/{row.series_uid}/instances/{row.sop_uid}"
+    for what in ("frames/1", "rendered", "thumbnail"):
+        assert httpx.get(f"{url}/{what}", trust_env=False, timeout=60).status_code == 401
+    key = wetread("users", "key", "viewer", "--role", "dicomweb", "--config", ward.node.config).stdout.strip().split()[-1]
+    bearer = {"Authorization": f"Bearer {key}", "Accept": "application/octet-stream"}
+    frame = wait_for("the key", lambda: _answer(f"{url}/frames/1", bearer), seconds=60)
+    assert frame == pydicom.dcmread(slices[row.sop_uid]).PixelData
+    picture = _answer(f"{url}/rendered", {**bearer, "Accept": "image/png"})
+    assert picture is not None
+    assert picture.startswith(b"\x89PNG")
+
+
+def _answer(url: str, headers: dict[str, str]) -> bytes | None:
+    asked = httpx.get(url, headers=headers, trust_env=False, timeout=60)
+    return asked.content if asked.status_code == 200 else None
 
 
 def test_a_peer_without_permission_is_told_nothing(ward: Ward) -> None:

@@ -28,7 +28,8 @@ from dicom_node.index.indexer import Indexer
 from dicom_node.ingest.configured import listener_settings
 from dicom_node.ingest.listener import Listener
 from dicom_node.phantom_dicom import phantom_ct
-from dicom_node.query.committing import Promise, Reporter
+from dicom_node.query.committing import Reporter
+from dicom_node.query.judging import Judge, Promise
 from dicom_node.query.services import services
 from dicom_node.remote.commitment import Report, ReportListener
 from dicom_node.remote.dimse import DicomPeer
@@ -230,7 +231,9 @@ def test_a_request_is_kept_before_it_is_answered_and_reported_once_the_peer_take
     peer.start()
     now = [time.time()]
     where: list[DicomPeer | None] = [None]
-    reporter = Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: where[0], 3600, lambda: now[0])
+    reporter = Reporter(
+        node.db, Judge(node.db, node.files, Promise(True, True)), lambda _to, _as: where[0], 3600, lambda: now[0]
+    )
     try:
         assert reporter.step() == 1  # nobody knows where the peer is
         where[0] = DicomPeer("127.0.0.1", peer.port, "ALL", "WETREAD", 10)
@@ -245,8 +248,8 @@ def test_a_request_is_kept_before_it_is_answered_and_reported_once_the_peer_take
 def test_a_node_that_deletes_promises_nothing_and_a_report_that_nobody_takes_is_given_up(node: Node) -> None:
     assert committed(node, action("1.2.11", (CTImageStorage, node.images("1.2.3")[0]))) == 0x0000
     ask = take_due(node.db, 0, 2e10)[0]
-    reporter = Reporter(node.db, node.files, Promise(False, False), lambda _to, _as: None, 10, lambda: 3e10)
-    assert set(reporter._judged(ask).failed.values()) == {0x0110}
+    reporter = Reporter(node.db, Judge(node.db, node.files, Promise(False, False)), lambda _to, _as: None, 10, lambda: 3e10)
+    assert set(reporter.judge.report(ask).failed.values()) == {0x0110}
     assert reporter.step() == 1
     with node.db.read() as conn:
         assert any("was given up" in event.text for event in list_events(conn))
@@ -256,7 +259,7 @@ def test_a_node_that_deletes_promises_nothing_and_a_report_that_nobody_takes_is_
 def test_a_report_that_is_asked_for_again_is_told_again(node: Node) -> None:
     request, now = action("1.2.12", (CTImageStorage, node.images("1.2.3")[0])), time.time() + 1e6
     assert committed(node, request) == 0x0000
-    gives_up = Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: None, 10, lambda: now)
+    gives_up = Reporter(node.db, Judge(node.db, node.files, Promise(True, True)), lambda _to, _as: None, 10, lambda: now)
     assert gives_up.step() == 1
     assert gives_up.step() == 0
     assert committed(node, request) == 0x0000
@@ -270,14 +273,14 @@ def test_what_breaks_one_report_stops_neither_the_others_nor_the_thread(node: No
     uid = node.images("1.2.3")[0]
     for number in (20, 21):
         assert committed(node, action(f"1.2.{number}", (CTImageStorage, uid))) == 0x0000
-    reporter = Reporter(node.db, node.files, Promise(True, True), address, 1e9, lambda: time.time() + 60)
+    reporter = Reporter(node.db, Judge(node.db, node.files, Promise(True, True)), address, 1e9, lambda: time.time() + 60)
     assert reporter.step() == 2
-    late = Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: None, 1e12, lambda: 5e10)
+    late = Reporter(node.db, Judge(node.db, node.files, Promise(True, True)), lambda _to, _as: None, 1e12, lambda: 5e10)
     for one in take_due(node.db, 0, 4e10):
         late._report(replace(one, attempts=2000))  # weeks of `report_hours`
     assert not take_due(node.db, 0, 5e10)
     for one in take_due(node.db, 0, 6e10):
-        Reporter(node.db, node.files, Promise(True, True), lambda _to, _as: None, 0, lambda: 6e10)._report(one)
+        Reporter(node.db, Judge(node.db, node.files, Promise(True, True)), lambda _to, _as: None, 0, lambda: 6e10)._report(one)
 
 
 def test_a_study_that_cannot_be_entered_does_not_hold_up_the_next(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, Verific
 
 from dicom_node.errors import PeerRefused, PeerUnavailable
 from dicom_node.phantom_dicom import phantom_dx
-from dicom_node.remote.dimse import DicomPeer, echo, is_accepted, send_files, store
+from dicom_node.remote.dimse import DicomPeer, echo, is_accepted, store
+from dicom_node.remote.sending import send_files
 from tests.dicom_node.remote.scripted import Script, http_server
 from tests.support import save
 

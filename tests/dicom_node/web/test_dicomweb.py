@@ -21,6 +21,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from dicom_node.fetched import Keeper
 from dicom_node.index.indexer import Indexer
 from dicom_node.phantom_dicom import phantom_ct
+from dicom_node.pixels.decoders import Decoders, shared_decoders
+from dicom_node.pixels.limits import Limits
 from dicom_node.routing import Names, Routes
 from dicom_node.settings import Settings
 from dicom_node.storage.database import Database
@@ -52,7 +54,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     parts = Parts(Settings(data=folder), db, files, lambda: Routes(()), Names(frozenset(), {}), None)
     app = FastAPI()
     app.state.parts = parts
-    app.include_router(router(parts), prefix="/dicom-web")
+    decoders = Decoders(Limits(processes=1))
+    app.include_router(router(parts, decoders), prefix="/dicom-web")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -61,6 +64,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/dicom-web"
     server.should_exit = True
     thread.join()
+    decoders.close()
     keeper.close()
     db.close()
 
@@ -133,7 +137,7 @@ def test_bulk_data_is_left_out_of_metadata_wherever_it_stands(tmp_path: Path, im
     made.add_new(0x60100010, "US", 4)
     made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     dcmwrite(tmp_path / "one.dcm", made, implicit_vr=implicit, little_endian=True, enforce_file_format=True)
-    told = dicomweb_retrieve._header(tmp_path / "one.dcm")
+    told = dicomweb_retrieve._header(tmp_path / "one.dcm", shared_decoders())
     assert told is not None
     assert "60003000" not in told
     assert told["60100010"]["Value"] == [4]
