@@ -47,12 +47,7 @@ app.add_typer(findings.app, name="findings")
 app.add_typer(routes.app, name="routes")
 app.add_typer(web.app, name="users")
 app.add_typer(heads.probe, name="probe")
-app.command()(conformance.conformance)
-app.command("conformance-statement")(statement.conformance_statement)
-app.command()(status.status)
-app.command()(keeping.purge)
 app.add_typer(drift.app, name="drift")
-app.command()(web.web)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The settings file (see config/node.yaml).")]
 Parent = Annotated[int, typer.Option("--parent", hidden=True)]
@@ -68,7 +63,7 @@ def serve(config: Config = Path("node.yaml")) -> None:
 
 @app.command()
 def listen(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
-    """Only receive studies, for other processes to read and deliver; for several machines on one database."""
+    """Only receive studies. Other processes read and deliver them; for several machines on one database."""
     from dicom_node.app import listening
 
     raise typer.Exit(listening.listen(config, parent))
@@ -76,7 +71,7 @@ def listen(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
 
 @app.command()
 def work(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
-    """Only read studies (`serve` starts this itself)."""
+    """Only read studies. `serve` starts this itself."""
     from dicom_node.app import working
 
     raise typer.Exit(working.work(config, parent))
@@ -84,17 +79,21 @@ def work(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
 
 @app.command()
 def deliver(config: Config = Path("node.yaml"), parent: Parent = 0) -> None:
-    """Only deliver documents (`serve` starts this itself)."""
+    """Only deliver documents. `serve` starts this itself."""
     from dicom_node.app import delivering
 
     raise typer.Exit(delivering.deliver(config, parent))
+
+
+app.command()(web.web)
+app.command()(status.status)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results; made anew.")] = Path("demo-out"),
 ) -> None:
-    """Start a node, send it drawn films by C-STORE, and show what comes back."""
+    """See it work on drawn films. Starts a node, sends it films by C-STORE, and shows what comes back."""
     from dicom_node import demo as show
 
     raise typer.Exit(show.run(out))
@@ -118,7 +117,7 @@ def check(
     config: Config = Path("node.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False,
 ) -> None:
-    """Try the configuration, the models, the disk, the database and every peer, and say what is wrong."""
+    """Find what is wrong before a study does. Tries settings, models, disk, database and every peer."""
     from dicom_node import checks
 
     raise typer.Exit(checks.run(config, as_json=as_json))
@@ -130,7 +129,7 @@ def events(
     kind: Annotated[str | None, typer.Option(help="Such as 'refused instance', 'rejected association', 'conflict'.")] = None,
     limit: Annotated[int, typer.Option(min=1)] = 50,
 ) -> None:
-    """List what was refused, rejected, in conflict or failed, newest first, each with its reason."""
+    """List refusals, conflicts and failures. Newest first, each with its reason."""
     from dicom_node import jobs_view
 
     raise typer.Exit(jobs_view.show_events(config, kind, limit))
@@ -190,9 +189,12 @@ def research_run(
     raise typer.Exit(run.run(source, out, config, reading))
 
 
-for by_hand in (questions.ask, questions.draft, questions.summarize, pull.pull, priors.priors, archive.embed, archive.search,
-                heads.calibrate, backup.backup, backup.restore):  # fmt: skip
+for by_hand in (
+    keeping.purge, backup.backup, backup.restore, pull.pull, priors.priors, conformance.conformance, questions.ask,
+    questions.draft, questions.summarize, archive.embed, archive.search, heads.calibrate,
+):  # fmt: skip
     app.command()(by_hand)
+app.command("conformance-statement")(statement.conformance_statement)
 
 
 def main() -> None:

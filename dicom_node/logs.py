@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import structlog
 
+from dicom_node.errors import describe
+
 _REPEAT_S: Final = 30.0
 _REMEMBERED: Final = 1000  # different lines
 ALLOWED_KEYS: Final = frozenset(
@@ -42,6 +44,19 @@ def configure(level: str, form: str) -> None:
     )
     for library in ("pydicom", "pynetdicom"):  # their messages may quote element values
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    for library in ("uvicorn", "asyncio"):
+        logger = logging.getLogger(library)
+        logger.handlers, logger.propagate = [_Retold(logging.WARNING)], False
+
+
+class _Retold(logging.Handler):
+    """A library's warnings as lines of ours: without the traceback and the words of the exception, which may quote a header."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        told = {} if error is None else {"error": describe(error)}
+        said = record.getMessage().partition("\n")[0]
+        structlog.get_logger().log(record.levelno, f"{record.name.partition('.')[0]}: {said}", **told)
 
 
 class NoRepeats:

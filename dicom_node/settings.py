@@ -37,6 +37,7 @@ from dicom_node.settings_faults import explain, explain_variables
 from dicom_node.study_settings import StudySettings
 from dicom_node.web_settings import TracingSettings, WebSettings
 from dicom_node.work_settings import WorkSettings
+from dicom_node.written import first_faults, read_yaml
 from inference.reading import UseMode
 from reporting import wording
 from reporting.errors import DocumentError
@@ -246,7 +247,7 @@ def load_settings(file: Path) -> Settings:
     Raises SettingsError naming the file, the key and what is allowed.
     """
     try:
-        tree = yaml.safe_load(file.read_text("utf-8"))
+        tree = read_yaml(file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"{file}: no such settings file; start from {defaults_folder() / 'node.yaml'}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -263,7 +264,7 @@ def load_settings(file: Path) -> Settings:
     try:
         settings: Settings = for_file(folder=file.resolve().parent)
     except ValidationError as error:
-        raise SettingsError("\n".join(explain(file, Settings, fault) for fault in error.errors())) from error
+        raise SettingsError("\n".join(explain(file, Settings, fault) for fault in first_faults(error.errors()))) from error
     except EnvironmentFault as error:
         raise SettingsError(explain_variables()) from error
     return settings

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from dicom_node.destination_settings import kind_names
+from dicom_node.written import in_words
 
 
 def explain_variables() -> str:
@@ -41,10 +42,15 @@ def explain(file: Path, model: type[BaseModel], fault: Any) -> str:
         return f"{file}: key {key!r} is not a setting.{hint} Allowed here: {', '.join(allowed)}"
     if fault["type"] == "missing":
         return f"{file}: key {key!r} is required"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = in_words(fault)
     value = fault.get("input")
-    shown = f" (found {value!r})" if isinstance(value, str | int | float | bool) and "token" not in key else ""
+    shown = f" (found {value!r})" if isinstance(value, str | int | float | bool) and not _may_be_secret(key, value) else ""
     return f"{file}: key {key!r}: {message}{shown}"
+
+
+def _may_be_secret(key: str, value: object) -> bool:
+    """An address may hold a login (RFC 3986 section 3.2.1) where it should not."""
+    return "token" in key or "@" in str(value)
 
 
 def _allowed_keys(model: Any, loc: tuple[Any, ...]) -> list[str]:

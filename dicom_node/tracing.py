@@ -128,6 +128,11 @@ def step(name: str, study_uid: str, revision: int, began: float, ended: float, *
         _State.tracing.step(name, study_uid, revision, began, ended, {f"wetread.{key}": one for key, one in values.items()})
 
 
+def on() -> bool:
+    """Whether anything is kept: what a step alone would be looked up for need not be."""
+    return _State.tracing is not None
+
+
 def running(name: str, study_uid: str, revision: int) -> AbstractContextManager[object]:
     """What the body does to a study; ``stage`` inside it tells the parts."""
     return nullcontext() if _State.tracing is None else _State.tracing.running(name, study_uid, revision)

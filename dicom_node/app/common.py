@@ -24,7 +24,9 @@ from dicom_node.storage.database import Database
 from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
 from dicom_node.storage.files import FileStore
 from dicom_node.storage.owner import current_owner, owner_alive, owner_alive_here
+from inference.errors import InferenceError
 from inference.options import check_options
+from inference.triage.catalogue import load_catalogue
 from reporting.context import DocumentKind
 
 PATIENCE_S: Final = 60.0  # of a process of the node that starts, with a database that cannot be reached
@@ -63,7 +65,16 @@ def names_of(settings: Settings) -> Names:
     if not settings.readings:
         raise SettingsError("key 'readings' is empty: name at least one reading")
     kinds = {name: frozenset(map(DocumentKind, one.documents)) for name, one in settings.destinations.items()}
-    return Names(frozenset(settings.readings), kinds, settings.study.archive is not None)
+    return Names(frozenset(settings.readings), kinds, settings.study.archive is not None, _findings(settings))
+
+
+def _findings(settings: Settings) -> frozenset[str] | None:
+    """None where a catalogue cannot be read, which `wetread check` and the worker tell of."""
+    try:
+        catalogues = [load_catalogue(engine_options(settings, name).catalogue) for name in settings.readings]
+    except (InferenceError, SettingsError):
+        return None
+    return frozenset(key for one in catalogues for key in one.keys)
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -17,6 +19,11 @@ from dicom_node.routing.live import LiveRoutes
 from dicom_node.settings import Settings, load_settings
 from dicom_node.storage.database import Database
 from dicom_node.supervisor import TICK_S, stop_on_signal
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
+
+    from dicom_node.web.parts import Parts
 
 _GRACE_S: Final = 5
 _log = structlog.get_logger()
@@ -60,9 +67,6 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _serve(settings: Settings, db: Database, listening: socket.socket, stop: threading.Event) -> None:
-    import uvicorn
-
-    from dicom_node.web import dicomweb
     from dicom_node.web.accounts import AccountsFile
     from dicom_node.web.app import build
     from dicom_node.web.parts import Parts
@@ -72,9 +76,31 @@ def _serve(settings: Settings, db: Database, listening: socket.socket, stop: thr
     users = settings.web.users_file
     accounts = AccountsFile(settings.path(users)) if users is not None else None
     parts = Parts(settings, db, open_files(settings), routes.current, names_of(settings), accounts)
-    pages = build(parts, dicomweb.router(parts) if settings.web.dicomweb else None)
+    with _dicomweb(parts) as dicomweb:
+        _run(settings, build(parts, dicomweb), listening, stop)
+
+
+@contextmanager
+def _dicomweb(parts: Parts) -> Iterator[APIRouter | None]:
+    """None where it is off. Pictures are made in decoder processes, which end with the body."""
+    if not parts.settings.web.dicomweb:
+        yield None
+        return
+    from dicom_node.choices import pixel_options
+    from dicom_node.pixels.decoders import Decoders
+    from dicom_node.web import dicomweb
+
+    with Decoders(pixel_options(parts.settings).limits) as decoders:
+        yield dicomweb.router(parts, decoders)
+
+
+def _run(settings: Settings, pages: FastAPI, listening: socket.socket, stop: threading.Event) -> None:
+    import uvicorn
+
+    from dicom_node.web.prompt import PromptProtocol
+
     config = uvicorn.Config(
-        pages, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
+        pages, http=PromptProtocol, log_config=None, access_log=False, lifespan="off", server_header=False, proxy_headers=False,
         timeout_keep_alive=15, timeout_graceful_shutdown=_GRACE_S, h11_max_incomplete_event_size=64 << 10,
         limit_concurrency=256,
     )  # fmt: skip

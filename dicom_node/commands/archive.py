@@ -19,7 +19,7 @@ def embed(
     reading: Reading = None,
     modality: Annotated[str, typer.Option(help="Modality of plain images (PNG, JPEG), such as DX.")] = "",
 ) -> None:
-    """Put the pictures of a folder into an index for `search`; the same command again adds what is new."""
+    """Put pictures into an index for `search`. The same command again adds what is new."""
     from dicom_node.research import retrieval
 
     raise typer.Exit(retrieval.embed(source, index, config, reading, modality))
@@ -38,7 +38,7 @@ def search(
     reading: Reading = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
-    """Find pictures of an index by words, or by another picture."""
+    """Find pictures of an index. By words, or by another picture."""
     from dicom_node.errors import SettingsError
     from dicom_node.research import retrieval
 

@@ -17,7 +17,7 @@ def backup(
     config: Config = Path("node.yaml"),
     keep: Annotated[int | None, typer.Option(min=1, help="Delete all but so many of the newest backups there.")] = None,
 ) -> None:
-    """Copy the database and all files, consistently, while the node runs."""
+    """Copy the database and all files. Consistently, while the node runs."""
     from dicom_node.backup import save
 
     raise typer.Exit(save.run(config, out, keep))
@@ -29,7 +29,7 @@ def restore(
     name: Annotated[str | None, typer.Option("--at", help="Name of a backup there; default: the newest.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare the backup with its digests; restore nothing.")] = False,
 ) -> None:
-    """Put a backup back on an empty machine, with the node stopped; started, it goes on where the backup was made."""
+    """Put a backup back. On an empty machine, with the node stopped; started, it goes on where the backup was made."""
     from dicom_node.backup import restore as restoring
 
     raise typer.Exit(restoring.run(config, source, name, check))

@@ -14,7 +14,7 @@ def conformance(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, the last one a summary.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell only of files at fault.")] = False,
 ) -> None:
-    """Tell which rules of the standards DICOM objects, FHIR resources and HL7 v2 messages break, each with its clause.
+    """Judge DICOM, FHIR and HL7 files. Tell which rules of the standards they break, each with its clause.
 
     References between the given DICOM files are followed. Exit status: 0 no fault, 1 a fault, 2 a file cannot be judged.
     """

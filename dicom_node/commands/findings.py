@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Catalogues of findings: check them, try them on images.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Catalogues of findings: check, try on images.")
 
 Bundle = Annotated[str | None, typer.Option("--bundle", help="The model's bundle folder, or `phantom`.")]
 

@@ -52,7 +52,7 @@ def calibrate(
     sensitivity: Sensitivity = None, specificity: Specificity = None, abstain: Abstain = None, prevalence: Prevalence = None,
     name: Name = "", head_version: Version = "1", date: Made = "", seed: Seed = 0,
 ) -> None:  # fmt: skip
-    """Fit probabilities and thresholds on a site's labelled films, with a report; nothing of a patient is kept."""
+    """Fit probabilities and thresholds. On a site's labelled films, with a report; nothing of a patient is kept."""
     from dicom_node.research import heads
 
     wishes = _wishes(method, sensitivity, specificity, abstain, prevalence or [], seed)

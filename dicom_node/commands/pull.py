@@ -28,7 +28,7 @@ def pull(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be fetched.")] = False,
     config: Config = Path("node.yaml"),
 ) -> None:
-    """Fetch studies from an archive; the same command again goes on where it ended, and skips what is here."""
+    """Fetch studies from an archive. The same command again goes on where it ended, and skips what is here."""
     from dicom_node.errors import SettingsError
     from dicom_node.pull import run
     from dicom_node.pull.criteria import Criteria, read_values

@@ -45,7 +45,7 @@ def draft(
     modality: Modality = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write a draft of each picture or study, each sentence with its confidence and what triage says against it."""
+    """Write a draft of each picture or study. Each sentence with its confidence and what triage says against it."""
     from dicom_node.questions import run
 
     raise typer.Exit(run.draft(tuple(images), config, reading, modality, as_json=as_json))
@@ -57,7 +57,7 @@ def summarize(
     reading: Reading = None,
     as_json: AsJson = False,
 ) -> None:
-    """Shorten findings to an impression, or a report to its summary. A model's text, not a diagnosis."""
+    """Shorten findings to an impression. Or a report to its summary. A model's text, not a diagnosis."""
     from dicom_node.questions import run
 
     raise typer.Exit(run.summarize(file, config, reading, as_json=as_json))

@@ -12,7 +12,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Write it there instead 
 
 
 def conformance_statement(config: Config = None, out: Out = None) -> None:
-    """Write the DICOM Conformance Statement (PS3.2), made of the program's own tables."""
+    """Write the DICOM Conformance Statement. By PS3.2, made of the program's own tables."""
     from dicom_node.settings import Settings, load_settings
     from dicom_node.statement import statement
 

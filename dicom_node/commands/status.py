@@ -16,7 +16,7 @@ def status(
         str | None, typer.Option("--alive", help="Only whether this part lives on this machine: listen · work · deliver · web.")
     ] = None,
 ) -> None:
-    """Show what listens, reads and delivers, what waits, and what needs a hand. Exit status 1 where something does."""
+    """Show how the node stands. What runs, what waits, and what needs a hand; exit status 1 where something does."""
     from dicom_node import status_view
 
     if alive is not None:

@@ -11,11 +11,12 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who may see
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The node's settings.")]
 Name = Annotated[str, typer.Argument(help="Letters, digits, . _ @ and -, at most 64.")]
+PersonsRole = Annotated[str, typer.Option("--role", help="viewer · operator")]
 RoleName = Annotated[str, typer.Option("--role", help="viewer · operator · metrics · dicomweb")]
 
 
 def web(config: Config = Path("node.yaml"), parent: Annotated[int, typer.Option("--parent", hidden=True)] = 0) -> None:
-    """Only serve pages, health and metrics (`serve` starts this itself where `web.enabled`)."""
+    """Only serve pages, health and metrics. `serve` starts this itself where `web.enabled`."""
     from dicom_node.app import showing
 
     raise typer.Exit(showing.web(config, parent))
@@ -24,7 +25,7 @@ def web(config: Config = Path("node.yaml"), parent: Annotated[int, typer.Option(
 @app.command("set")
 def set_user(
     name: Name,
-    role: RoleName = "viewer",
+    role: PersonsRole = "viewer",
     config: Config = Path("node.yaml"),
     password_file: Annotated[Path | None, typer.Option(help="Takes the password from a file; else it is asked for.")] = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from dicom_node import tracing
 from dicom_node.delivery.destination import CommitmentPolicy
 from dicom_node.delivery.lane import RetryPolicy
 from dicom_node.errors import PeerRefused, RemoteError, StorageError, describe
@@ -16,10 +17,17 @@ from dicom_node.storage import commitments
 from dicom_node.storage.commitments import Awaited
 from dicom_node.storage.database import Database
 from dicom_node.storage.jobs import JobState
+from dicom_node.storage.results import load_document
 from reporting.uids import derive_uid
 
 _DUPLICATE_TRANSACTION: Final = 0x0131
 _FOR_GOOD: Final = frozenset({0x0122})  # the class is not supported: storing it again changes nothing
+_OUTCOMES: Final = {
+    JobState.DONE: "committed",
+    JobState.AWAITING: "asked again",
+    JobState.QUEUED: "stored again",
+    JobState.DEAD: "given up",
+}
 _log = structlog.get_logger()
 
 
@@ -80,6 +88,7 @@ class Committer:
         with self._db.write() as conn:
             for one in late:
                 commitments.settle(conn, one, JobState.DEAD, f"stored, but not committed to: {error}", now)
+        _trace(self._db, [(one, JobState.DEAD) for one in late], now)
         wait = self._retry.wait_s(self._failures)
         if len(late) < len(asked):
             commitments.request_not_taken(self._db, transaction, now + wait, f"stored; commitment: {error}", now)
@@ -87,12 +96,14 @@ class Committer:
         _log.warning("commitment could not be asked for", seconds=round(wait, 1), **told)
 
     def _judge_silence(self) -> None:
-        now = self._db.now()
+        now, settled = self._db.now(), []
         with self._db.write() as conn:
             for one in commitments.overdue(conn, self._name, now):
                 said = f"stored, but {self._policy.peer.peer} left {one.asks} requests for commitment without an answer"
                 state = JobState.AWAITING if one.asks < self._policy.asks else _again(one, self._policy)
                 commitments.settle(conn, one, state, said, now, now + self._retry.wait_s(one.sends))
+                settled.append((one, state))
+        _trace(self._db, settled, now)
 
     def _transaction(self, objects: Sequence[Awaited]) -> str:
         """The same objects asked about for the same time make the same transaction, on whatever machine."""
@@ -105,21 +116,26 @@ def hear(db: Database, policies: Mapping[str, tuple[CommitmentPolicy, RetryPolic
 
     A report of a transaction that awaits nothing any more changes nothing.
     """
-    now = db.now()
+    now, settled = db.now(), []
     with db.write() as conn:
         objects = commitments.asked_in(conn, report.transaction_uid)
         for one in objects:
             if one.sop_uid in report.committed:
                 commitments.settle(conn, one, JobState.DONE, "", now)
+                settled.append((one, JobState.DONE))
             elif one.sop_uid in report.failed and one.destination in policies:
                 policy, retry = policies[one.destination]
                 state, said = judge(one, policy, report.failed[one.sop_uid])
                 commitments.settle(conn, one, state, said, now, now + retry.wait_s(one.sends))
+                settled.append((one, state))
+    _trace(db, settled, now)
     for name in sorted({one.destination for one in objects}):
         good = sum(one.destination == name and one.sop_uid in report.committed for one in objects)
         bad = sum(one.destination == name and one.sop_uid in report.failed for one in objects)
-        log = _log.warning if bad else _log.info
-        log("delivered: the peer has committed itself", destination=name, count=good, reason=f"{bad} refused" if bad else "")
+        if good:
+            _log.info("delivered: the peer has committed itself", destination=name, count=good)
+        if bad:
+            _log.warning("stored, but the peer does not commit itself", destination=name, count=bad)
     if not objects:
         _log.info("a commitment report of a transaction that awaits no answer")
 
@@ -133,6 +149,24 @@ def judge(one: Awaited, policy: CommitmentPolicy, reason: int) -> tuple[JobState
     if reason == _DUPLICATE_TRANSACTION and one.asks < policy.asks:
         return JobState.AWAITING, said
     return _again(one, policy), said
+
+
+def _trace(db: Database, settled: Sequence[tuple[Awaited, JobState]], now: float) -> None:
+    """A step of the study's trace for each answer, or time that ran out: from when it was stored until now."""
+    if not tracing.on() or not settled:
+        return
+    try:
+        with db.read() as conn:
+            rows = [(one, state, load_document(conn, one.sop_uid)) for one, state in settled]
+    except StorageError as error:  # the states are saved; only the collector misses something
+        _log.warning("steps of storage commitment are not traced", error=str(error))
+        return
+    for one, state, document in rows:
+        if document is not None:
+            tracing.step(
+                "commit", document.study_uid, document.revision, one.stored_at, now, destination=one.destination,
+                document=document.kind, outcome=_OUTCOMES[state], asks=one.asks, error=state is not JobState.DONE,
+            )  # fmt: skip
 
 
 def _again(one: Awaited, policy: CommitmentPolicy) -> JobState:

@@ -6,6 +6,7 @@ that no study is left without an answer. Rules on results come on top of that: e
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from dicom_node.routing.conditions import Conditions, listed
 from dicom_node.routing.facts import StudyFacts
 from dicom_node.routing.priorities import PriorityName
 from dicom_node.routing.results import ResultConditions, ResultRule
+from dicom_node.written import first_faults, in_words, read_yaml
 from inference.reading import Reading
 from reporting.context import DocumentKind
 
@@ -28,12 +30,14 @@ from reporting.context import DocumentKind
 class Names:
     """What routes may name: readings, and each destination with the kinds of documents it takes.
 
-    ``archive``: whether there is one to fetch priors from.
+    ``archive``: whether there is one to fetch priors from. ``findings``: the keys of the catalogues; None where they are not
+    known, and every name passes.
     """
 
     readings: frozenset[str]
     destinations: Mapping[str, frozenset[DocumentKind]]
     archive: bool = True
+    findings: frozenset[str] | None = None
 
 
 class PriorsWish(Frozen):
@@ -99,11 +103,11 @@ def load_routes(file: Path, names: Names) -> Routes:
 def parse_routes(text: str, origin: str, names: Names) -> Routes:
     """The same of a text. ``origin``: what messages call it. Raises SettingsError."""
     try:
-        parsed = _RoutesFile.model_validate(yaml.safe_load(text))
+        parsed = _RoutesFile.model_validate(read_yaml(text))
     except yaml.YAMLError as error:
         raise SettingsError(f"{origin}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        lines = (f"{origin}: {'.'.join(map(str, f['loc'])) or 'top level'}: {_plain(f)}" for f in error.errors())
+        lines = (f"{origin}: {'.'.join(map(str, f['loc'])) or 'top level'}: {_plain(f)}" for f in first_faults(error.errors()))
         raise SettingsError("\n".join(lines)) from error
     for fault in _faults(parsed, names):
         raise SettingsError(f"{origin}: {fault}")
@@ -136,6 +140,8 @@ def _faults(parsed: _RoutesFile, names: Names) -> Iterator[str]:
             yield f"result rule {rule.name!r} has no condition; name its destinations in the routes instead"
         for name in sorted(rule.when.route - known):
             yield f"result rule {rule.name!r}: there is no route {name!r}; there are: {_list(known)}"
+        for fault in _finding_faults(rule, names.findings):
+            yield f"result rule {rule.name!r}: {fault}"
 
 
 def _both(parsed: _RoutesFile | Routes) -> tuple[Route | ResultRule, ...]:
@@ -149,6 +155,16 @@ def _destination_faults(one: Route | ResultRule, names: Names) -> Iterator[str]:
         elif odd := set(one.documents) - names.destinations[name]:
             taken = _list(names.destinations[name])
             yield f"destination {name!r} takes no {_list(odd)}; by the settings (`documents`) it takes: {taken}"
+
+
+def _finding_faults(rule: ResultRule, known: frozenset[str] | None) -> Iterator[str]:
+    """A finding that no model is asked for would make a rule that never holds."""
+    if known is None:
+        return
+    for key in sorted(rule.when.finding - known):
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" There are: {_list(known)}"
+        yield f"no catalogue of the settings has a finding {key!r}.{hint}"
 
 
 def _order_faults(routes: tuple[Route, ...]) -> Iterator[str]:
@@ -169,7 +185,7 @@ def _plain(fault: Any) -> str:
             model = conditions if "when" in where else whole
         allowed = (field.alias or name for name, field in model.model_fields.items())
         return f"not a key here; allowed: {', '.join(allowed)}"
-    return str(fault["msg"])
+    return in_words(fault)
 
 
 def _list(names: Any) -> str:

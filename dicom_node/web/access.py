@@ -74,7 +74,8 @@ def visitor_of(request: Request) -> Visitor | None:
         if account is None:
             raise AccessRefused(401, "this key is not known")
         return Visitor(account)
-    return _in_session(parts, request.cookies.get(cookie_name(parts), ""))
+    by_itself = request.headers.get("x-refresh") == "1"
+    return _in_session(parts, request.cookies.get(cookie_name(parts), ""), by_itself=by_itself)
 
 
 def check_form(visitor: Visitor, form_key: str) -> None:
@@ -88,7 +89,7 @@ def check_origin(method: str, headers: dict[str, str]) -> None:
     if method in _SAFE or "authorization" in headers:
         return
     site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
-    same = site in ("same-origin", "none") if site else not origin or urlsplit(origin).netloc == headers.get("host", "")
+    same = site in ("same-origin", "none") if site else not origin or origin.partition("://")[2] == headers.get("host", "")
     if not same:
         raise AccessRefused(403, "this was sent by a page of another site")
 
@@ -98,7 +99,10 @@ def check_host(parts: Parts, host: str) -> None:
     web = parts.settings.web
     if parts.accounts is not None and not web.names:
         return
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # half of an IPv6 address
+        name = ""
     if name not in {"localhost", "127.0.0.1", "::1", web.host, *web.names}:
         raise AccessRefused(400, "this name is not among `web.names` of the settings")
 
@@ -117,7 +121,8 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _in_session(parts: Parts, key: str) -> Visitor | None:
+def _in_session(parts: Parts, key: str, *, by_itself: bool) -> Visitor | None:
+    """``by_itself``: the page asks, not a person; a screen that nobody sits at must not stay logged in."""
     if not key:
         return None
     idle_s, now = parts.settings.web.idle_minutes * 60, parts.db.now()
@@ -125,7 +130,7 @@ def _in_session(parts: Parts, key: str) -> Visitor | None:
         session = web_sessions.find(conn, key, idle_s, now)
     if session is None or not _still_right(parts, session, key):
         return None
-    if now - session.seen_at > _SEEN_EVERY_S:
+    if now - session.seen_at > _SEEN_EVERY_S and not by_itself:
         with parts.db.write() as conn:
             web_sessions.seen(conn, key, now)
     return Visitor(Account(session.name, Role(session.role)), session.form_key, key)

@@ -140,7 +140,7 @@ def read_accounts(path: Path) -> Accounts:
 
 
 def write_accounts(path: Path, accounts: Accounts) -> None:
-    """For its owner only, whole or not at all."""
+    """For its owner only, whole or not at all; a file that is there keeps its owner, group and mode."""
     tree = {
         "users": {name: one.model_dump(mode="json") for name, one in sorted(accounts.users.items())},
         "keys": {name: one.model_dump(mode="json") for name, one in sorted(accounts.keys.items())},
@@ -151,11 +151,23 @@ def write_accounts(path: Path, accounts: Accounts) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             yaml.safe_dump(tree, out, sort_keys=False)
             out.flush()
+            _give_as(path, out.fileno())
             os.fsync(out.fileno())
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise SettingsError(f"{path}: the users file cannot be written ({error.strerror})") from error
+
+
+def _give_as(path: Path, descriptor: int) -> None:
+    """Root may change the users of a node that runs as another user, who must be able to read them."""
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        return
+    if os.geteuid() == 0:
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
 def new_key(role: Role) -> tuple[str, Key]:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -48,6 +49,7 @@ def build(parts: Parts, dicomweb: APIRouter | None = None) -> FastAPI:
     made.add_exception_handler(AccessRefused, _refused)
     made.add_exception_handler(StorageError, _storage_failed)
     made.add_exception_handler(HTTPException, _not_found)
+    made.add_exception_handler(RequestValidationError, _malformed)
     for one in (health.router(parts), login.router(parts), pages.router(parts), routes_page.router(parts)):
         made.include_router(one)
     _add_metrics(made, parts)
@@ -86,6 +88,9 @@ async def _around(request: Request, go_on: Next) -> Response:
         answer = await go_on(request)
     except AccessRefused as error:
         answer = JSONResponse({"error": str(error)}, error.status)
+    except Exception as error:  # noqa: BLE001  else the server tells a log its words, and the browser gets no headers of ours
+        _log.error("a page could not be made", error=describe(error))
+        answer = _failed(request)
     for name, value in _HEADERS.items():
         answer.headers.setdefault(name, value)
     if not request.url.path.startswith("/static/"):
@@ -115,6 +120,19 @@ def _refused(request: Request, error: Exception) -> Response:
     if error.status == 429:
         return page(request, "login.html", None, 429, failed=f"{str(error).capitalize()}.")
     return page(request, "nothing.html", None, error.status, what=f"Refused: {error}.")
+
+
+def _failed(request: Request) -> Response:
+    what = "The node could not make this page; its log says where."
+    return page(request, "nothing.html", None, 500, what=what) if _is_page(request) else JSONResponse({"error": what}, 500)
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    """What was asked is not quoted back."""
+    assert isinstance(error, RequestValidationError)
+    names = ", ".join(sorted({str(fault["loc"][-1]) for fault in error.errors()}))
+    what = f"This address or form cannot be understood: {names[:100]}."
+    return page(request, "nothing.html", None, 422, what=what) if _is_page(request) else JSONResponse({"error": what}, 422)
 
 
 def _storage_failed(request: Request, error: Exception) -> Response:

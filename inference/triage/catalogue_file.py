@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from inference.triage.catalogue_form import (
     ModelScopeFile,
     ScopeFile,
 )
+from inference.unique_keys import UniqueKeys
 
 _FORMS: Final[dict[str, type[BaseModel]]] = {
     "code": CodeFile,
@@ -64,7 +64,7 @@ def catalogue_faults(path: Path) -> tuple[Fault, ...]:
 
 def _parse(path: Path) -> CatalogueFile | list[Fault]:
     try:
-        loader = _Unique(path.read_text("utf-8"))
+        loader = UniqueKeys(path.read_text("utf-8"))
         node = loader.get_single_node()
         data = loader.construct_document(node) if node else None
     except (OSError, UnicodeDecodeError) as error:
@@ -77,18 +77,6 @@ def _parse(path: Path) -> CatalogueFile | list[Fault]:
         return CatalogueFile.model_validate(data)
     except ValidationError as error:
         return [Fault(_line(node, fault["loc"]), _words(data, dict(fault))) for fault in error.errors(include_url=False)]
-
-
-class _Unique(yaml.SafeLoader):
-    """Safe YAML in which a key written twice is a fault, not a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        written: Counter[str] = Counter()
-        for key, _ in node.value:
-            written[str(key.value)] += 1
-            if written[str(key.value)] > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is written twice", key.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _yaml_fault(error: yaml.YAMLError) -> Fault:

@@ -6,12 +6,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 venv="$(cd "$here/../.." && pwd)/.venv"
 logs="$venv/peers-logs"
 mkdir -p "$logs"
-packages=(dcmtk orthanc dicom3tools chromium)
-programs=(dcmsend Orthanc dciodvfy chromium)
+packages=(dcmtk orthanc dicom3tools chromium rsyslog)
+programs=(dcmsend Orthanc dciodvfy chromium rsyslogd)
 
 missing=()
 for i in "${!programs[@]}"; do command -v "${programs[$i]}" >/dev/null || missing+=("${packages[$i]}"); done
 [[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ]] || missing+=(orthanc-dicomweb)
+compgen -G '/usr/lib/*/rsyslog/lmnsd_gtls.so' >/dev/null || missing+=(rsyslog-gnutls)
 if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
   missing+=(postgresql)
   if [[ $(id -u) == 0 && ! -e /etc/postgresql-common/createcluster.conf ]]; then  # the tests make servers of their own: no other is wanted

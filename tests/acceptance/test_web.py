@@ -208,7 +208,7 @@ def test_axe_finds_no_barrier_and_nothing_sticks_out(site: Site, chromium: Brows
         page = context.new_page()
         page.goto(site.url)
         log_in(page)
-        for path in ("/", "/studies", f"/studies/{site.study}", "/destinations", "/dead", "/routes"):
+        for path in ("/", "/studies", f"/studies/{site.study}", "/destinations", "/dead", "/events", "/routes"):
             page.goto(site.url + path)
             page.evaluate(axe.read_text("utf-8"))
             found = page.evaluate("axe.run()")

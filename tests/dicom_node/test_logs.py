@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -106,3 +107,18 @@ def test_the_same_warning_is_written_once_in_half_a_minute_and_then_counted() ->
     assert told is not None
     assert told["count"] == 3
     assert write(event="away") is None
+
+
+@pytest.mark.parametrize("library", ["uvicorn.error", "asyncio"])
+def test_a_librarys_fault_is_told_without_the_words_of_its_exception(capsys: pytest.CaptureFixture[str], library: str) -> None:
+    """What would otherwise be a traceback amid lines of JSON."""
+    logs.configure("info", "json")
+    try:
+        raise ValueError("DOE^JANE")
+    except ValueError as error:
+        logging.getLogger(library).error("Exception in a task\nfuture: %r", error, exc_info=error)
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert entry["event"] == f"{library.partition('.')[0]}: Exception in a task"
+    assert entry["error"].startswith("ValueError in test_logs.py:")
+    assert "DOE" not in line

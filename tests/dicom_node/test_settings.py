@@ -116,6 +116,18 @@ BAD = {
         ["key 'destinations.r.documents.0'", "'fhir-bundle'"],
     ),
     "password in an address": ("destinations: {r: {kind: fhir, url: 'http://me:secret@h/r4'}}", ["key 'destinations.r.url'"]),
+    "one where there may be several": (
+        "listener: {allowed: [{ae_title: A, hosts: 10.0.0.1}]}",
+        ["key 'listener.allowed.0.hosts': give a list, such as [10.0.0.1]"],
+    ),
+    "a section written twice": (
+        "destinations: {}\nmode: assist\ndestinations: {}",
+        ["key 'destinations' is written twice", "line 3"],
+    ),
+    "address without a scheme": (
+        "destinations: {r: {kind: fhir, url: fhir.example.org}}",
+        ["key 'destinations.r.url': give an address that begins with https:// or http:// (found 'fhir.example.org')"],
+    ),
     "address that is none": ("destinations: {r: {kind: fhir, url: 'ftp://h'}}", ["key 'destinations.r.url'"]),
     "destination's name": ("destinations: {'a b': {kind: folder, path: x}}", ["'a b'", "letters, digits, - and _"]),
     "FHIR status that claims a signature": (
@@ -143,6 +155,7 @@ def test_a_mistake_is_answered_with_file_key_and_what_is_allowed(tmp_path: Path,
     for part in parts:
         assert part in message
     assert "pydantic" not in message
+    assert "me:secret" not in message
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@
   async function load() {
     if (paused || busy()) return;
     try {
-      const answer = await fetch(location.href, { credentials: "same-origin", cache: "no-store" });
+      const answer = await fetch(location.href, { credentials: "same-origin", cache: "no-store", headers: { "X-Refresh": "1" } });
       if (answer.redirected) { location.reload(); return; }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const part = page.getElementById("fresh");

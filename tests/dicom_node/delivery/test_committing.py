@@ -14,6 +14,7 @@ from pydicom import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance, Verification
 
+from dicom_node import tracing
 from dicom_node.delivery.committing import Committer, hear
 from dicom_node.delivery.destination import CommitmentPolicy
 from dicom_node.delivery.lane import RetryPolicy
@@ -341,3 +342,25 @@ def test_asking_outlives_a_fault_that_nobody_foresaw(stored: Outbox) -> None:
     thread.join()
     assert lives
     assert set(stored.told().values()) == {("awaiting", 1)}
+
+
+def test_what_became_of_each_object_is_a_step_of_its_trace(stored: Outbox) -> None:
+    """1.1 is safe, 1.2 was lost; of 1.3 nothing is said until its time is over."""
+    exporter_of = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    exporter = exporter_of.InMemorySpanExporter()
+    tracing.configure(exporter, b"of this node", "deliver", at_once=True)
+    try:
+        with listening(Scp()) as peer:
+            work = committer(stored, peer, answer_s=0.01, asks=1)
+            work.step(STOP)
+            work.hear(answer(transaction_of(stored, "1.1"), ("1.1",), {"1.2": 0x0112}))
+            time.sleep(0.02)
+            work.step(STOP)
+    finally:
+        tracing.stop()
+    spans = exporter.get_finished_spans()
+    told = {(dict(span.attributes)["wetread.outcome"], span.status.is_ok, span.end_time >= span.start_time) for span in spans}
+    assert {span.name for span in spans} == {"commit"}
+    assert told == {("committed", True, True), ("stored again", False, True)}
+    assert len({span.context.trace_id for span in spans}) == 1, "one study, one trace"
+    assert len(spans) == 3

@@ -18,6 +18,7 @@ NAMES = Names(
         "pacs": frozenset({DocumentKind.FINDINGS_SR, DocumentKind.DRAFT_SR}),
         "record": frozenset({DocumentKind.FHIR_BUNDLE}),
     },
+    findings=frozenset({"pneumothorax", "nodule"}),
 )
 ROUTES = """
 routes:
@@ -129,7 +130,10 @@ BAD = {
         "routes: [{name: a, when: {hours: '25:00-06:00'}, reading: chest_ct}]",
         "'25:00-06:00' is no span of time such as 22:00-06:30",
     ),
-    "hours that YAML makes a number": ("routes: [{name: a, when: {hours: 22:00}, reading: chest_ct}]", "routes.0.when.hours"),
+    "hours that YAML makes a number": (
+        "routes: [{name: a, when: {hours: 22:00}, reading: chest_ct}]",
+        "routes.0.when.hours: give a span of time in quotes",
+    ),
     "no weekday": ("routes: [{name: a, when: {weekdays: someday}, reading: chest_ct}]", "routes.0.when.weekdays"),
     "no network": ("routes: [{name: a, when: {host: 10.0.0.0/99}, reading: chest_ct}]", "routes.0.when.host"),
     "a result rule without conditions": (
@@ -148,6 +152,15 @@ BAD = {
         "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {min_probability: 50}, destinations: [pacs]}]",
         "a probability lies between 0 and 1",
     ),
+    "a result rule of an unknown finding": (
+        "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {finding: pneumotorax}, destinations: [pacs]}]",
+        "result rule 'b': no catalogue of the settings has a finding 'pneumotorax'. Did you mean 'pneumothorax'?",
+    ),
+    "a key written twice": (
+        "routes: [{name: a, reading: chest_ct}]\nroutes: [{name: b, reading: chest_ct}]",
+        "key 'routes' is written twice",
+    ),
+    "a route that is no list": ("routes: {name: a, reading: chest_ct}", "routes: give a list"),
     "an unknown urgency": (
         "routes: [{name: a, reading: chest_ct}]\nresults: [{name: b, when: {urgency: soon}, destinations: [pacs]}]",
         "results.0.when.urgency",

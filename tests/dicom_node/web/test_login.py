@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -69,6 +70,18 @@ def test_a_session_ends_by_itself(browser: TestClient, monkeypatch: pytest.Monke
     later = time.time() + seconds
     monkeypatch.setattr(Database, "now", lambda _: later)
     assert browser.get("/").status_code == 303
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"X-Refresh": "1"}, 303)])
+def test_a_page_that_keeps_itself_fresh_keeps_nobody_logged_in(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: int
+) -> None:
+    log_in(browser)
+    now = time.time()
+    for minutes in range(5, 36, 5):
+        monkeypatch.setattr(Database, "now", lambda _, at=now + minutes * 60: at)
+        answer = browser.get("/", headers=headers)
+    assert answer.status_code == status
 
 
 def test_whoever_is_taken_out_of_the_file_is_out(browser: TestClient, settings: Settings, people: dict[str, User]) -> None:
@@ -190,6 +203,7 @@ def test_a_wrong_key_opens_nothing(browser: TestClient, header: str) -> None:
         pytest.param(
             {"host": "node:8080", "authorization": "Bearer x", "origin": "https://x"}, True, id="a program with a key"
         ),
+        pytest.param({"host": "node:8080", "origin": "http://["}, False, id="an origin that is none"),
         pytest.param({"host": "node:8080"}, True, id="no browser"),
     ],
 )
@@ -207,7 +221,9 @@ def test_another_site_cannot_log_anybody_in(browser: TestClient) -> None:
     assert browser.post("/login", data=form, headers={"origin": "https://evil.example"}).status_code == 403
 
 
-@pytest.mark.parametrize(("host", "status"), [("localhost:8080", 200), ("[::1]:8080", 200), ("evil.example", 400), ("", 400)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("localhost:8080", 200), ("[::1]:8080", 200), ("evil.example", 400), ("", 400), ("[::1", 400)]
+)
 def test_without_a_login_the_node_answers_to_names_of_this_machine_only(
     open_browser: TestClient, host: str, status: int
 ) -> None:
@@ -252,6 +268,20 @@ def test_the_users_file_is_for_its_owner_and_holds_hashes_only(settings: Setting
     file.chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 600"):
         read_accounts(file)
+
+
+def test_a_users_file_stays_with_whom_it_was_given_to(settings: Settings, people: dict[str, User]) -> None:
+    """Root adds somebody: the node, which runs as another user, must be able to read it afterwards."""
+    file = settings.path("users.yaml")
+    write_accounts(file, Accounts(people, {}))
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, 4711, 4712)
+    before = file.stat()
+    write_accounts(file, Accounts({"anna": people["anna"]}, {}))
+    after = file.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert set(read_accounts(file).users) == {"anna"}
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
 
 from dicom_node.storage.database import Database
-from dicom_node.storage.jobs import JobState, get_job
+from dicom_node.storage.events import EventKind, NewEvent, Severity, record_event
+from dicom_node.storage.jobs import JobKind, JobState, claim, complete, get_job
 
 from .conftest import form_key, log_in
 from .stocked import ACCESSION, DOWN, REFUSED, Stock
 
-PAGES = ("/", "/studies", "/destinations", "/dead", "/routes")
+PAGES = ("/", "/studies", "/destinations", "/dead", "/events", "/routes")
 
 
 def words(browser: TestClient, path: str) -> str:
@@ -85,6 +87,20 @@ def test_an_operator_runs_a_given_up_delivery_again(browser: TestClient, db: Dat
     assert "1 run again." in words(browser, "/dead?done=1")
 
 
+def test_a_page_that_was_left_open_sends_nothing_twice(browser: TestClient, db: Database, stocked: Stock) -> None:
+    """Another operator had run it again, and it was delivered: an HL7 receiver would file it a second time."""
+    log_in(browser)
+    form = {"form_key": form_key(browser, "/dead"), "job": stocked.dead_job}
+    browser.post("/dead/retry", data=form)
+    for job in claim(db, JobKind.DELIVER, "pacs", "sender", 9, 60, time.time()):
+        with db.write() as conn:
+            complete(conn, job, "sender", time.time())
+    assert browser.post("/dead/retry", data=form).headers["location"] == "/dead?done=0"
+    again = get_job(db, stocked.dead_job)
+    assert again is not None
+    assert again.state is JobState.DONE
+
+
 def test_a_destination_gets_all_of_its_own_again(browser: TestClient, db: Database, stocked: Stock) -> None:
     log_in(browser)
     browser.post("/dead/retry", data={"form_key": form_key(browser), "destination": "pacs"})
@@ -146,3 +162,57 @@ def test_what_is_not_there_is_said_so(browser: TestClient) -> None:
     assert browser.get("/studies/1.2.3").status_code == 404
     assert browser.get("/nowhere").status_code == 404
     assert "There is no such page." in browser.get("/nowhere").text
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize(
+    "path", [f"/dead?offset={10**23}", f"/api/dead?offset={10**23}", "/dead?offset=-77", "/studies?before=yesterday"]
+)
+def test_an_address_that_makes_no_sense_is_told_so_and_not_quoted(browser: TestClient, path: str) -> None:
+    log_in(browser)
+    answer = browser.get(path)
+    assert answer.status_code == 422
+    assert "cannot be understood" in answer.text
+    assert path.rpartition("=")[2] not in answer.text
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize("job", [str(10**23), "0", "x"])
+def test_a_job_number_that_is_none_runs_nothing(browser: TestClient, job: str) -> None:
+    log_in(browser)
+    answer = browser.post("/dead/retry", data={"form_key": form_key(browser), "job": job})
+    assert (answer.status_code, "cannot be understood: 0." in answer.text) == (422, True)
+
+
+@pytest.mark.usefixtures("stocked")
+def test_a_page_that_fails_has_our_headers_and_says_nothing_of_why(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object) -> None:
+        raise ValueError("DOE^JANE")
+
+    log_in(browser)
+    monkeypatch.setattr("dicom_node.web.pages.look", failing)
+    for path, kind in (("/", "text/html"), ("/api/status", "application/json")):
+        answer = browser.get(path)
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (500, kind)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "DOE" not in answer.text
+    told = capsys.readouterr()
+    assert "DOE" not in told.out + told.err
+
+
+def test_events_say_who_was_turned_away_and_why(browser: TestClient, db: Database, stocked: Stock) -> None:
+    with db.write() as conn:
+        text, kind = "calling AE title not allowed", EventKind.REJECTED_ASSOCIATION
+        record_event(conn, NewEvent(kind, text, Severity.WARNING, calling_ae="CT7", host="10.1.2.9"), 5.0)
+    log_in(browser, "vic")
+    everything = words(browser, "/events")
+    assert "calling AE title not allowed CT7, 10.1.2.9" in everything
+    assert "same UID, other bytes" in everything
+    assert stocked.delivered in browser.get("/events").text
+    only = words(browser, "/events?kind=rejected%20association")
+    assert "calling AE title not allowed" in only
+    assert "same UID, other bytes" not in only
+    assert "None of this kind." in words(browser, "/events?kind=drift")
+    assert [one["host"] for one in browser.get("/api/events?kind=rejected association").json()] == ["10.1.2.9"]
