@@ -10,7 +10,7 @@ import structlog
 
 from dicom_node import tracing
 from dicom_node.delivery.destination import CommitmentPolicy
-from dicom_node.delivery.lane import RetryPolicy
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.errors import PeerRefused, RemoteError, StorageError, describe
 from dicom_node.remote.commitment import REASONS, Asked, Report, ask
 from dicom_node.storage import commitments

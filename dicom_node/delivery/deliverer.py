@@ -10,7 +10,8 @@ import structlog
 
 from dicom_node.delivery.committing import Committer
 from dicom_node.delivery.destination import Destination
-from dicom_node.delivery.lane import Lane, RetryPolicy
+from dicom_node.delivery.lane import Lane
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.errors import StorageError
 from dicom_node.storage import commitments
 from dicom_node.storage.database import Database

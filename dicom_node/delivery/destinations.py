@@ -28,7 +28,7 @@ from dicom_node.settings import (
 if TYPE_CHECKING:
     from dicom_node.delivery.destination import CommitmentPolicy, Send
     from dicom_node.delivery.destination import Destination as Target
-    from dicom_node.delivery.lane import RetryPolicy
+    from dicom_node.delivery.retry import RetryPolicy
     from dicom_node.remote.bucket import Bucket
     from dicom_node.remote.dimse import DicomPeer
     from dicom_node.remote.fhir import FhirPeer
@@ -49,7 +49,7 @@ def targets(settings: Settings, db: Database) -> dict[str, Target]:
 def retry_policy(settings: Settings) -> RetryPolicy:
     """How deliveries are tried again."""
     from dicom_node.delivery.breaker import BreakerPolicy
-    from dicom_node.delivery.lane import RetryPolicy
+    from dicom_node.delivery.retry import RetryPolicy
 
     wished = settings.delivery
     longest_s = min(wished.breaker_longest_s, wished.max_retry_s)

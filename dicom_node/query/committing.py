@@ -97,7 +97,11 @@ class CommitmentService:
         if exchange.stopping or not exchange.quiet(_WAIT_S):
             self._leave(ask, self.clock())
             return
-        report = self.judge.report(ask)
+        try:
+            report = self.judge.report(ask)
+        except StorageError as error:
+            self._leave(ask, self.clock() + _FIRST_WAIT_S, str(error))
+            return
         told = encoded(information(report, _classes(ask)), request.context.transfer_syntax)
         exchange.report(event_of(report), told, PUSH_MODEL, PUSH_MODEL_INSTANCE, partial(self._heard, ask))
 

@@ -12,7 +12,7 @@ import pytest
 
 from dicom_node.delivery.deliverer import Deliverer
 from dicom_node.delivery.destination import Destination, Send, one_by_one
-from dicom_node.delivery.lane import RetryPolicy
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.delivery.sending import to_folder
 from dicom_node.errors import PeerRefused, PeerUnavailable, StorageBusy
 from dicom_node.storage.database import Database

@@ -17,7 +17,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 from dicom_node import tracing
 from dicom_node.delivery.committing import Committer, hear
 from dicom_node.delivery.destination import CommitmentPolicy
-from dicom_node.delivery.lane import RetryPolicy
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.errors import ListenError, StorageBusy
 from dicom_node.remote.commitment import CommitmentPeer, Report, ReportListener, read_report
 from dicom_node.remote.dimse import DicomPeer

@@ -12,7 +12,8 @@ import pytest
 
 from dicom_node.delivery.breaker import BreakerPolicy
 from dicom_node.delivery.destination import Answer, Destination, Parcel
-from dicom_node.delivery.lane import Lane, RetryPolicy
+from dicom_node.delivery.lane import Lane
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.errors import PeerRefused, PeerUnavailable, StorageBusy
 from dicom_node.storage import outbox as stored_outbox
 from dicom_node.storage.database import Database

@@ -13,7 +13,8 @@ import pytest
 
 from dicom_node.delivery.breaker import BreakerPolicy
 from dicom_node.delivery.destination import Destination, one_by_one
-from dicom_node.delivery.lane import Lane, RetryPolicy
+from dicom_node.delivery.lane import Lane
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.delivery.turns import Turn, turn_of
 from dicom_node.storage.database import Database
 from dicom_node.storage.files import FileStore

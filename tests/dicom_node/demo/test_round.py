@@ -19,7 +19,7 @@ from rich.console import Console
 from dicom_node.delivery import sending
 from dicom_node.delivery.deliverer import Deliverer
 from dicom_node.delivery.destination import Destination, one_by_one
-from dicom_node.delivery.lane import RetryPolicy
+from dicom_node.delivery.retry import RetryPolicy
 from dicom_node.demo.collect import WANTED, collect
 from dicom_node.demo.display import progress
 from dicom_node.demo.sheet import draw_sheet

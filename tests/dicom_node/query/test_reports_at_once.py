@@ -16,10 +16,12 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance, Verification
 
+from dicom_node.errors import StorageBusy
 from dicom_node.fetched import Keeper
 from dicom_node.ingest.configured import listener_settings
 from dicom_node.ingest.listener import Listener
 from dicom_node.phantom_dicom import phantom_ct
+from dicom_node.query.judging import Judge
 from dicom_node.query.services import reporter, services
 from dicom_node.remote.commitment import Report, read_report
 from dicom_node.settings import Settings
@@ -179,3 +181,19 @@ def test_the_same_request_again_while_its_report_waits_is_not_told_here(ward: Wa
         assert ask(association, "1.2.35", HELD) == 0x0000
         assert association.send_c_echo().Status == 0x0000
     assert not again.came.is_set()
+
+
+def test_where_the_database_is_away_meanwhile_the_association_lives_and_the_reporter_tells(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> Report:
+        raise StorageBusy("The database stayed locked by another process")
+
+    monkeypatch.setattr(Judge, "report", away)
+    hearing = Hearing()
+    with asking(ward, hearing) as association:
+        assert ask(association, "1.2.36", HELD) == 0x0000
+        until(lambda: ward.state("1.2.36")[1] <= 5)
+        assert association.send_c_echo().Status == 0x0000
+    assert not hearing.came.is_set()
+    assert ward.state("1.2.36")[0] == AskState.WAITING
