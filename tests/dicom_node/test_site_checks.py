@@ -186,7 +186,7 @@ def test_the_addresses_that_peers_are_sent_to_are_called(tmp_path: Path) -> None
         found = list(site_checks.addresses(_settings(tmp_path, query={"addresses": told})))
     finally:
         server.shutdown()
-    assert [(one.name, one.state) for one in found] == [("address HERE", State.OK), ("address GONE", State.FAILED)]
+    assert {one.name: one.state for one in found} == {"address HERE": State.OK, "address GONE": State.FAILED}
 
 
 def test_priors_without_an_archive_are_told(tmp_path: Path) -> None:
