@@ -32,7 +32,7 @@ from receive_sender import CT, KINDS, PDU, associate, load
 from receive_targets import Cell, judge, show_targets
 
 WETREAD, OFF = "wetread", "wetread, durability off"
-OFF_TWO = "wetread, durability off, 2 processes"
+TWO, OFF_TWO = "wetread, 2 processes", "wetread, durability off, 2 processes"
 STORESCP, ORTHANC, PYNET = "storescp --fork, best settings", "Orthanc, 128 KB PDU", "pynetdicom, default"
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 3.0
@@ -53,7 +53,7 @@ ae.start_server(("127.0.0.1", int(sys.argv[1])), evt_handlers=[(evt.EVT_C_STORE,
 
 
 def receivers(quick: bool) -> list[str]:
-    found = [WETREAD, OFF, OFF_TWO]
+    found = [WETREAD, TWO, OFF, OFF_TWO]
     found += [STORESCP] if shutil.which("storescp") else []
     found += [ORTHANC] if _orthanc() and not quick else []
     return found if quick else [*found, PYNET]
@@ -66,8 +66,8 @@ def _orthanc() -> str | None:
 def command(receiver: str, port: int, folder: Path) -> list[str]:
     if receiver.startswith("wetread"):
         program = str(Path(__file__).parent / "receive_node.py")
-        durability = "full" if receiver == WETREAD else "off"
-        return [sys.executable, program, str(port), str(folder), durability, "2" if receiver == OFF_TWO else "1"]
+        durability = "full" if receiver in (WETREAD, TWO) else "off"
+        return [sys.executable, program, str(port), str(folder), durability, "2" if receiver in (TWO, OFF_TWO) else "1"]
     if receiver.startswith("storescp"):
         return ["storescp", "--fork", "+B", "-pdu", str(PDU), "-aet", "PEER", "-od", str(folder), "-uf", str(port)]
     if receiver.startswith("pynetdicom"):

@@ -40,10 +40,14 @@ Cells = dict[tuple[str, str, int], Cell]
 
 
 def judge(cells: list[Cell], idle: dict[str, float]) -> list[Target]:
-    """The targets that this run can tell of. Of the node's ways with durability off, the better one counts in each figure."""
+    """The targets that this run can tell of. Of the node with one process and with two, the better counts in each figure."""
     by = {(c.receiver, c.kind, c.associations): c for c in cells}
     loads = sorted({(c.kind, c.associations) for c in cells})
     return [*_beside_storescp(by, loads), *_beside_others(by, loads), *_alone(cells, idle)]
+
+
+def _durable(by: Cells, load: tuple[str, int]) -> list[Cell]:
+    return [by[(name, *load)] for name in ("wetread", "wetread, 2 processes") if (name, *load) in by]
 
 
 def _off(by: Cells, load: tuple[str, int]) -> list[Cell]:
@@ -63,10 +67,11 @@ def _beside_storescp(by: Cells, loads: list[tuple[str, int]]) -> Iterator[Target
 
 def _beside_others(by: Cells, loads: list[tuple[str, int]]) -> Iterator[Target]:
     for load in loads:
-        durable, name = by.get(("wetread", *load)), f"{load[0].upper()} × {load[1]}"
+        durable, name = _durable(by, load), f"{load[0].upper()} × {load[1]}"
         orthanc, pynetdicom = by.get(("Orthanc, 128 KB PDU", *load)), by.get(("pynetdicom, default", *load))
         if durable and orthanc and load[1] in (4, 64):
-            yield Target(f"{name}, durable: objects/s against Orthanc", durable.per_second / orthanc.per_second, "≥", 1.5)
+            best = max(c.per_second for c in durable)
+            yield Target(f"{name}, durable: objects/s against Orthanc", best / orthanc.per_second, "≥", 1.5)
         if pynetdicom and load == ("ct", 4):
             best = max(c.per_second for c in _off(by, load))
             yield Target(f"{name}: objects/s against pynetdicom", best / pynetdicom.per_second, "≥", 20.0)
