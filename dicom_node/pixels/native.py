@@ -123,7 +123,7 @@ class NativePixels:
             if swap:
                 yield from _swapped(file, self.place.offset, start, length)
             else:
-                yield from _read(file, self.place.offset + start, length)
+                yield from pieces(file, self.place.offset + start, length)
 
     def _decoded(self, number: int) -> bytes:
         cells = decode_frame(self.instance, self.layout, number, self.decoders, raw=self._raw)
@@ -134,7 +134,8 @@ class NativePixels:
         return cells.astype(cells.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _read(file: BinaryIO, offset: int, length: int) -> Iterator[bytes]:
+def pieces(file: BinaryIO, offset: int, length: int) -> Iterator[bytes]:
+    """``length`` bytes from ``offset`` on, never many at once. Raises PixelError where the file ends before."""
     file.seek(offset)
     left = length
     while left:
@@ -148,7 +149,7 @@ def _read(file: BinaryIO, offset: int, length: int) -> Iterator[bytes]:
 def _swapped(file: BinaryIO, offset: int, start: int, length: int) -> Iterator[bytes]:
     """From words of 16 bits, big endian (VR OW)."""
     at, end = start - start % 2, start + length
-    for piece in _read(file, offset + at, end + end % 2 - at):
+    for piece in pieces(file, offset + at, end + end % 2 - at):
         words = np.frombuffer(piece + bytes(len(piece) % 2), ">u2").astype("<u2").tobytes()
         yield words[max(0, start - at) : end - at]
         at += len(words)

@@ -24,7 +24,7 @@ from dicom_node.pixels.decode import extended_offsets
 from dicom_node.pixels.decoders import Decoders
 from dicom_node.pixels.instances import Instance, open_data_set
 from dicom_node.pixels.layout import layout_of
-from dicom_node.pixels.native import NativePixels
+from dicom_node.pixels.native import NativePixels, pieces
 from dicom_node.pixels.opening import read_instance
 from dicom_node.pixels.syntaxes import NATIVE
 from dicom_node.trail import Trail
@@ -48,7 +48,6 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {  # Table 8.7.3-5; the first is told
     "1.2.840.10008.1.2.5": ("image/dicom-rle", "image/x-dicom-rle"),
 }
 _KNOWN: Final = 32  # objects of which it is remembered where their frames lie
-_CHUNK: Final = 1 << 17  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +63,7 @@ class Frames:
     def as_stored(self, number: int) -> Iterator[bytes]:
         with self.path.open("rb") as file:
             for offset, length in self.coded[number - 1]:
-                file.seek(offset)
-                left = length
-                while left:
-                    piece = file.read(min(left, _CHUNK))
-                    if not piece:
-                        raise PixelError("its pixel data are cut off")
-                    left -= len(piece)
-                    yield piece
+                yield from pieces(file, offset, length)
 
     def uncompressed(self, number: int) -> Iterator[bytes]:
         if isinstance(self.native, str):

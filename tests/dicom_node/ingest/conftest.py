@@ -149,11 +149,3 @@ def damaged_base() -> Callable[[bool], bytes]:
 @pytest.fixture
 def send_file(tmp_path: Path) -> Callable[[Dataset], Path]:
     return lambda ds: save(ds, tmp_path / f"{ds.SOPInstanceUID}.dcm")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sockets that pynetdicom's senders of test_kill leave come up late, in whichever test of this folder is next."""
-    left = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings(left))

@@ -67,6 +67,11 @@ def test_nothing_acknowledged_is_lost(
         ae.dimse_timeout = ae.network_timeout = 10
         ae.add_requested_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)
         association = ae.associate("127.0.0.1", port, ae_title="WETREAD")
+        with association.dul.socket.socket:  # which pynetdicom leaves open where the peer has died
+            send_until_killed(association, sender)
+            association.join(60)
+
+    def send_until_killed(association: Any, sender: int) -> None:
         for number in range(500):
             ds = make(f"1.2.{sender}.{number}", f"1.{sender}", pixels=bytes([sender, number % 256]) * 20_000)
             try:
